@@ -12,8 +12,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help all unit check setup build test demo demo-stop bench soak fuzz lint test-versions test-upgrade deb test-deb test-docker dist \
-    install installcheck uninstall clean
+.PHONY: help all unit check setup build test demo demo-stop bench soak fuzz lint test-versions test-upgrade deb test-deb test-reproducible \
+    test-docker dist install installcheck uninstall clean
 
 PG_CONFIG ?=
 MAXMIND_DIR ?=
@@ -26,10 +26,10 @@ PROFILE ?=
 PART ?=
 export PG_CONFIG MAXMIND_DIR PROFILE
 # For a server that is here, setup installs no second one.
-deb test-deb: export FOR_SERVER = 1
+deb test-deb test-reproducible: export FOR_SERVER = 1
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n  PG_CONFIG=…   which PostgreSQL; default: the installed one, else Debian'"'"'s postgresql-15\n'
 
 unit: ## the tests that need no PostgreSQL
@@ -81,6 +81,9 @@ deb: build ## a Debian package for the PostgreSQL that PG_CONFIG names, and one 
 
 test-deb: deb ## the package in a clean Debian: install, load, look up, remove, purge; as root
 	@scripts/test-deb.sh
+
+test-reproducible: deb dist ## the packages and the archive once more, in another directory: the same bytes, or an error
+	@scripts/test-reproducible.sh
 
 test-docker: ## the image of docker/, built and used as its README says, on a Docker engine
 	@scripts/test-docker.sh

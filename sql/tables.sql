@@ -188,7 +188,10 @@ CREATE TABLE @extschema@.ip_source_part (
     attached_at       timestamptz NOT NULL DEFAULT now(),
     attached_snapshot text,
     attached_on       text NOT NULL,
-    populated_at      timestamptz
+    populated_at      timestamptz,
+    left_tbl          oid,
+    ip_columns        text[],
+    only_where        text
 );
 COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they were put below an attached table; populate_ip_inventory counts these rows once';
 COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
@@ -196,6 +199,9 @@ COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it was put bel
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'transaction and snapshot of that moment, which tell the earlier rows; null: some of them may have been observed before';
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot is valid';
 COMMENT ON COLUMN @extschema@.ip_source_part.populated_at IS 'when those rows were counted';
+COMMENT ON COLUMN @extschema@.ip_source_part.left_tbl IS 'attached table that it has left; 0: several';
+COMMENT ON COLUMN @extschema@.ip_source_part.ip_columns IS 'columns and paths by which its rows were observed there; null: by different ones';
+COMMENT ON COLUMN @extschema@.ip_source_part.only_where IS 'condition that they had to meet there';
 
 CREATE TABLE @extschema@.enrichment_run (
     job_id             bigint PRIMARY KEY,

@@ -1,4 +1,4 @@
-//! The queries of `docs/queries.md`, as they stand there.
+//! The queries of `docs/queries.md`, and the statements of other pages, as they stand there.
 
 /// One statement, with the heading that it stands under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,10 +9,15 @@ pub struct Query {
     pub sql: String,
 }
 
-/// All of them, in order.
+/// All of `docs/queries.md`, in order.
 #[must_use]
 pub fn all() -> Vec<Query> {
-    let page = include_str!("../../docs/queries.md");
+    of(include_str!("../../docs/queries.md"))
+}
+
+/// All of a page, in order.
+#[must_use]
+pub fn of(page: &str) -> Vec<Query> {
     let (mut heading, mut found) = (String::new(), Vec::new());
     let (mut block, mut is_sql) = (String::new(), false);
     for line in page.lines() {

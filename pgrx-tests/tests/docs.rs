@@ -171,6 +171,76 @@ fn every_test_that_a_page_names_exists() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The pages for people.
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docker/README.md"].map(|page| root().join(page)).into();
+    for dir in ["docs", "docs/monitoring"] {
+        let entries = fs::read_dir(root().join(dir)).expect("the pages");
+        pages.extend(entries.map(|entry| entry.expect("an entry").path()));
+    }
+    pages.retain(|page| page.extension().is_some_and(|end| end == "md"));
+    pages
+}
+
+/// A command of a page is there to be copied.
+#[test]
+fn every_make_target_that_a_page_names_exists() {
+    let makefile = fs::read_to_string(root().join("Makefile")).expect("the Makefile");
+    let has = |target: &str| makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
+    let (mut named, mut wrong) = (0, Vec::new());
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("the page");
+        // Each line of a block for a shell, and what stands between marks in a text.
+        let code = text.split('`').flat_map(|code| match code.strip_prefix("sh\n") {
+            Some(block) => block.lines().collect::<Vec<_>>(),
+            None => code.lines().take(1).collect(),
+        });
+        for command in code.filter_map(|line| line.strip_prefix("make ")) {
+            // Several, as in `make test-deb test-docker`; then settings or a comment.
+            let is_target = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            for target in command.split(' ').take_while(is_target) {
+                named += 1;
+                if !has(target) {
+                    wrong.push(format!("{}: make {target}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 20, "only {named} targets were found in the pages");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `](path)`, without what stands behind `#`.
+#[test]
+fn every_file_that_a_page_links_to_exists() {
+    let (mut named, mut wrong) = (0, Vec::new());
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("the page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") || path.contains(char::is_whitespace) {
+                continue;
+            }
+            named += 1;
+            if !page.parent().expect("a directory").join(path).exists() {
+                wrong.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(named > 50, "only {named} links were found in the pages");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Someone without Rust gets the version that this is built with.
+#[test]
+fn the_first_hour_installs_the_rust_that_this_is_built_with() {
+    let text = |file: &str| fs::read_to_string(root().join(file)).expect("the file");
+    let file = text("rust-toolchain.toml");
+    let version = file.split("channel = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a version");
+    assert!(text("docs/first-hour.md").contains(&format!("--default-toolchain {version}")), "{version}");
+}
+
 /// Whoever updates to this version finds the way to it first.
 #[test]
 fn the_page_of_operations_has_the_update_to_this_version() {

@@ -198,3 +198,27 @@ fn counts_end_at_the_largest_that_the_type_holds() {
     assert_eq!(db.value("SELECT observations FROM enrichment_status"), largest);
     assert!(db.value("SELECT prometheus_metrics()").contains("asn_inventory_addresses"));
 }
+
+#[test]
+fn rows_and_statements_end_at_the_largest_count_too() {
+    let db = Db::new();
+    let largest = "9223372036854775807";
+    db.sql(&format!(
+        "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{{ip}}'); UPDATE ip_source SET unobserved = {largest}"
+    ));
+    for rows in [largest, largest, "-5"] {
+        db.sql(&format!(
+            "INSERT INTO ip_observation (seen, first_seen, last_seen, source, rows)
+             VALUES (0, now(), now(), 'events', {rows}), (0, now(), now(), 'events', NULL)"
+        ));
+        db.settle();
+    }
+    assert_eq!(
+        db.lines("SELECT rows_seen, rows_since_address, unobserved FROM ip_source"),
+        [format!("{largest}|{largest}|{largest}")]
+    );
+    // What reads them goes on, and so does the counting.
+    assert_eq!(db.value("SELECT count(*) FROM enrichment_doctor() WHERE detail LIKE 'Could not look%'"), "0");
+    db.sql("INSERT INTO events VALUES ('46.148.119.2')");
+    assert_eq!(db.sources(), ["events|1|0"]);
+}

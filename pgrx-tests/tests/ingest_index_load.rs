@@ -180,7 +180,8 @@ fn a_server_that_is_killed_loses_and_repeats_nothing() {
                 now.is_some_and(|now| now >= (before + 7).min(2 * batches))
             });
             let kill = || match cluster.pid_of("client backend").filter(|_| round % 2 == 0) {
-                Some(session) => cluster.kill9(session),
+                // It may have ended meanwhile: then another one is looked for below.
+                Some(session) => drop(cluster.signal(session, libc::SIGKILL)),
                 None => cluster.kill9(wait_for_worker(cluster)),
             };
             kill();

@@ -252,6 +252,24 @@ fn rows_taken_back_from_a_partition_count_for_the_table_above() {
         assert_eq!(db.counts(), ["9.9.9.9|9"], "{attached:?}");
         assert_eq!(db.value("SELECT populate_ip_inventory('t')"), "0", "{attached:?}");
     }
+    // Also what still waits in the queue when the partition is attached.
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE t (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE c PARTITION OF t FOR VALUES IN (1);
+         SELECT attach_ip_source('t', '{ip}')",
+    );
+    db.settle();
+    let mut holder = db.connect();
+    run(&mut holder, "BEGIN; SELECT absorb_observations()");
+    db.sql("INSERT INTO t VALUES (1, '9.9.9.9'); INSERT INTO c VALUES (1, '9.9.9.9'), (1, 'fe80::1')");
+    run(&mut holder, "INSERT INTO c VALUES (1, '9.9.9.9'); SELECT attach_ip_source('c', '{ip}'); COMMIT");
+    db.sql("INSERT INTO c VALUES (1, '9.9.9.9')");
+    assert_eq!(db.counts(), ["9.9.9.9|4", "fe80::1|1"]);
+    assert_eq!(db.sources(), ["c|1|0", "t|4|0"]);
+    assert_eq!(db.value("SELECT forget_ip_source('c')"), "1");
+    assert_eq!(db.counts(), ["9.9.9.9|3", "fe80::1|1"]);
+    assert_eq!(db.value("SELECT populate_ip_inventory('t')"), "1");
+    assert_eq!(db.counts(), ["9.9.9.9|4", "fe80::1|1"]);
     // Also those of before that it had counted.
     let db = Db::new();
     db.sql(

@@ -11,6 +11,7 @@ DROP FUNCTION @extschema@.hold_still(text[], text);
 
 ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text, ADD COLUMN sensor text;
 ALTER TABLE @extschema@.ip_observation ADD COLUMN sensor text;
+ALTER TABLE @extschema@.ip_source_part ADD COLUMN left_tbl oid, ADD COLUMN ip_columns text[], ADD COLUMN only_where text;
 ALTER TABLE @extschema@.asn_inventory ADD COLUMN known_since timestamptz, ADD COLUMN flags text[];
 ALTER TABLE @extschema@.source_quota ADD COLUMN account text, ADD COLUMN spent_by text;
 ALTER TABLE @extschema@.ip_inventory ADD COLUMN registered_country_code text, ADD COLUMN flags text[],
@@ -247,6 +248,9 @@ COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it was put bel
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'transaction and snapshot of that moment, which tell the earlier rows; null: some of them may have been observed before';
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot is valid';
 COMMENT ON COLUMN @extschema@.ip_source_part.populated_at IS 'when those rows were counted';
+COMMENT ON COLUMN @extschema@.ip_source_part.left_tbl IS 'attached table that it has left; 0: several';
+COMMENT ON COLUMN @extschema@.ip_source_part.ip_columns IS 'columns and paths by which its rows were observed there; null: by different ones';
+COMMENT ON COLUMN @extschema@.ip_source_part.only_where IS 'condition that they had to meet there';
 COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who requested them, when, and the outcome';
 COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller received';
 COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'kind of work: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';

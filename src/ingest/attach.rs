@@ -10,24 +10,28 @@ use super::attachable::{check_columns, check_names, check_routes, check_table};
 use super::before::Before;
 use super::counted;
 use super::family;
+use super::install;
 use super::method;
 use super::method::Method;
 use super::owner::check_owner;
 use super::part;
 use super::part::Counts;
+use super::stays;
 use super::unobserved;
+use super::waiting;
 use crate::inventory::source::Attaching;
-use crate::inventory::{places, source, source_nodes, source_part};
+use crate::inventory::{places, source, source_nodes};
 use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
-use crate::pg::catalog::{Schema, plain_name, relation_name};
+use crate::pg::catalog::{Schema, Turn, plain_name, relation_name};
 use crate::pg::citus;
 use crate::pg::citus::Kept;
 use crate::pg::errors::{bad_value, not_ready, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::session;
 use crate::pg::sql::Sql;
+use crate::pg::tx;
 use crate::pg::tx::Settings;
 use crate::sql_function;
 
@@ -91,6 +95,10 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
         );
     }
     let time = check_columns(table, &arguments);
+    let above = source::root(schema, table).filter(|above| *above != table);
+    if above.is_some() {
+        hand_in_rows();
+    }
     let command = session::command();
     let sql = Sql::as_caller();
     let members = lock_family(table);
@@ -106,6 +114,12 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     let own = source::own(schema, table, &members);
     let unobserved = part::unobserved(schema, &own);
     method.put_on(&sql, schema, table, &own, &arguments);
+    if let Some(above) = above {
+        // What was observed until now counts for that one, also where it waits in the queue.
+        Turn::Absorb.wait();
+        tx::next_command();
+        waiting::hand_over(schema, &own, above);
+    }
     // An index that is kept tells nobody that its table is attached now.
     members.iter().for_each(|member| catalog::forget_kept(*member));
     let before = Before::now(command).to_string();
@@ -136,8 +150,9 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
         source_nodes::attach(schema, table, &how);
     }
     if is_new {
-        // Its own snapshot says of all of them which rows were there.
-        source_part::forget_parts(schema, &own);
+        // Of the others, its own snapshot says which rows were there.
+        let by = (&*arguments.selectors, arguments.only_where.as_deref());
+        stays::begin(schema, &own, above, by, &before);
     }
     pgrx::debug1!("asn_inventory: attached {name}");
 }
@@ -200,10 +215,16 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     }
     members.iter().for_each(|member| catalog::forget_kept(*member));
     let own = source::own(schema, table, &members);
+    let has_trigger = |member: &pg_sys::Oid| install::ours(schema, *member).is_some_and(|found| !found.is_inherited);
+    let observed: Vec<pg_sys::Oid> = own.iter().copied().filter(has_trigger).collect();
     let found = method::take_off(&sql, schema, &own);
     drop(sql);
     let quiet = Settings::without_triggers();
+    let since = source::since(schema, table);
     let unseen = part::unseen(schema, table, counts);
+    if matches!(counts, Counts::TakenBack) {
+        stays::take_back(schema, table, &own);
+    }
     let known = source::detach(schema, table);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
         source_nodes::detach(schema, table);
@@ -214,14 +235,10 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     }
     match above {
         // Its rows count for that one from now on: those that were observed here no second time, unless they were taken back.
-        Some(_) => part::note_left(schema, &own, counts, unseen.as_deref()),
-        None if known => source_part::forget_parts(schema, &own),
-        None if found => {
-            // A partition that was. Of one that has left, it is known which rows were observed.
-            let away = part::away(schema, &own);
-            let unknown: Vec<pg_sys::Oid> = own.iter().copied().filter(|member| !away.contains_key(member)).collect();
-            source_part::note_parts_observed(schema, &unknown);
-        }
+        Some(_) => part::note_left(schema, &own, counts, unseen.as_deref(), since.as_deref()),
+        None if known => stays::end(schema, &own, counts, since.as_deref()),
+        // A partition that was.
+        None if found => stays::end_away(schema, &own, &observed),
         None => {}
     }
     if above.is_some() {

@@ -113,13 +113,23 @@ impl Stays {
     }
 
     /// Whether the table has left, and has not come back.
-    pub fn is_away(&self) -> bool {
+    fn is_away(&self) -> bool {
         self.0.len().is_multiple_of(2)
     }
 }
 
+/// Whether a table has left, and has not come back, by its moments as they are noted.
+pub fn is_away(moments: &str) -> bool {
+    Stays::parse(moments).is_some_and(|stays| stays.is_away())
+}
+
+/// The last one of moments as they are noted, and those before it.
+pub fn last(moments: &str) -> (&str, &str) {
+    moments.rsplit_once(NEXT).map_or((moments, ""), |(before, last)| (last, before))
+}
+
 /// Moments as they are noted, and one more.
-pub fn and_then(moments: &str, next: &Before) -> String {
+pub fn and_then(moments: &str, next: impl fmt::Display) -> String {
     format!("{moments}{NEXT}{next}")
 }
 

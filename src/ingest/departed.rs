@@ -1,6 +1,8 @@
 //! Partitions and children that leave an attached table. Where its rows are observed one by one, by a row trigger or an index,
-//! theirs are not any more, and their rows of then are noted. A trigger of their own goes on: noted is which rows are older than
-//! it, as long as nobody has counted them. By the event trigger of [`super::family`], which fails no statement.
+//! theirs are not any more, and their rows of then are noted. A trigger of their own goes on: noted is that, and which rows are older
+//! than it, as long as nobody has counted them. By the event trigger of [`super::family`], which fails no statement.
+
+use std::time::Duration;
 
 use pgrx::pg_sys;
 
@@ -9,7 +11,9 @@ use super::install;
 use super::install::Reads;
 use super::part;
 use super::relatives::{alters, attempt_all, is_left_alone};
-use crate::inventory::{source, source_part};
+use super::stays;
+use super::waiting;
+use crate::inventory::source;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::errors::warn;
@@ -19,6 +23,9 @@ use crate::pg::made::Departure;
 use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::tx;
 use crate::pg::tx::Settings;
+
+/// How long the statement waits for a round of the worker, where rows of a table that leaves are queued.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// Notes which rows tables have that the command has taken from below an attached table. A failure is a warning.
 pub fn note(call: &Call) {
@@ -44,9 +51,6 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
         let is_by_one = is_by_row || !indexes::oids(*above).is_empty();
         // The rows from before the root was attached, which its next populate may not find below it.
         let uncounted = source::uncounted(schema, root);
-        if !is_by_one && uncounted.is_none() {
-            continue;
-        }
         let tables = all(&[*table], PARENT);
         // The command may have put it below another one, whose rows those are not yet.
         let has_moved = links(*table, CHILD).iter().any(|link| link.new);
@@ -58,17 +62,26 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
         let (observed, lost): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
             tables.iter().copied().filter(has_left).partition(has_trigger);
         let mut failures = Vec::new();
-        if let Some(uncounted) = uncounted {
-            failures.extend(attempt_all(&observed, pg_sys::AccessShareLock, |observed| {
-                let _quiet = Settings::without_triggers();
-                source_part::note_parts(schema, observed, &uncounted);
-            }));
-        }
+        failures.extend(attempt_all(&observed, pg_sys::AccessShareLock, |observed| {
+            let _quiet = Settings::without_triggers();
+            stays::go_on(schema, observed, root, uncounted.as_deref());
+        }));
         if is_by_one {
             failures.extend(attempt_all(&lost, pg_sys::ShareRowExclusiveLock, |lost| {
                 let _quiet = Settings::without_triggers();
                 part::note_departure(schema, lost, root, is_by_row);
+                stays::name_origin(schema, lost, root);
             }));
+        }
+        // What waits in the queue was observed for the table that they have left.
+        let left: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| !is_below(*table)).collect();
+        let handed = tx::attempt(|| waiting::hand_over_within(schema, &left, root, LONGEST));
+        if !handed.is_ok_and(|is_done| is_done) {
+            warn(
+                format!("some observations of \"{}\" are not counted for \"{}\"", plain_name(*table), plain_name(root)),
+                "They were queued when it left, while others were being absorbed.",
+                "They are in the inventory all the same.",
+            );
         }
         for (leaf, reason) in failures {
             complain(format!("the rows of \"{}\" could not be noted", plain_name(leaf)), &reason);

@@ -17,9 +17,9 @@ use super::absorb;
 use super::attach;
 use super::owner::check_owner;
 use super::part::{Counts, Source};
-use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
+use super::waiting;
 use crate::inventory::{asn, fold, heap, places, seen, seen_by, sighting, source};
 use crate::pg::call;
 use crate::pg::call::Call;
@@ -82,7 +82,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     absorb::absorb_all(schema, usize::MAX);
     refuse_leftovers(schema);
     let own = source::own(schema, table, &members);
-    let waiting = queue::drop_counts(schema, &own);
+    let waiting = waiting::drop_counts(schema, &own);
     let added = source::added(schema, table).saturating_add(waiting);
     if sighting::are_complete(schema, table, added) {
         let taken = take_back(schema, &own);
@@ -150,7 +150,7 @@ fn take_back(schema: &Schema, own: &[pg_sys::Oid]) -> i64 {
 
 /// Refuses while observations wait for their address to be written: they would come after they were taken back.
 fn refuse_leftovers(schema: &Schema) {
-    if queue::has_leftovers(schema) {
+    if waiting::has_leftovers(schema) {
         raise(
             PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             "some observations cannot be absorbed yet, and nothing was taken back",

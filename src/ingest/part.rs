@@ -6,11 +6,12 @@
 //! from then on.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use enrich::selector::EventTime;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::before::{Before, Stays, and_then};
+use super::before::{Before, Stays, and_then, is_away, last};
 use super::indexes;
 use super::install;
 use super::reading::{Earlier, Reading, Scope};
@@ -20,8 +21,11 @@ use crate::inventory::source::{Attached, Two};
 use crate::inventory::source_part;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name};
+use crate::pg::citus;
 use crate::pg::errors::{not_ready, raise};
+use crate::pg::glance::unless_in_vain;
 use crate::pg::inherits;
+use crate::pg::patience;
 use crate::pg::session;
 use crate::pg::sql::Sql;
 
@@ -46,32 +50,36 @@ pub struct Source {
     is_by_index: bool,
     scope: Scope,
     parts: HashMap<u32, Scope>,
-    left_out: HashSet<u32>,
+    /// It, and the tables below it that count for it.
+    own: Vec<pg_sys::Oid>,
+}
+
+/// What is locked before the notes are read.
+struct Held {
+    root: pg_sys::Oid,
+    attached: Option<Attached>,
+    /// The table and all below it.
+    members: Vec<pg_sys::Oid>,
+}
+
+/// Why a table could not be locked.
+enum Obstacle {
+    /// Another session holds this one.
+    Busy(pg_sys::Oid),
+    /// It counts for another one by now.
+    Moved,
 }
 
 impl Source {
-    /// The notes on a table, locked until the transaction ends; an error if neither it nor a table above it is
-    /// attached.
+    /// The notes on a table, locked until the transaction ends, as are it and all below it against a change of what stands below
+    /// what; an error if neither it nor a table above it is attached.
     pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Source {
-        let Some(root) = source::root(schema, table) else {
-            not_ready(
-                format!("table \"{}\" is not attached", plain_name(table)),
-                "",
-                "Call attach_ip_source(table, columns) first.",
-            );
-        };
-        let Some(attached) = source::lock(schema, root) else {
+        let Held { root, attached, members } = hold(schema, table);
+        let Some(attached) = attached else {
             not_ready(format!("table \"{}\" is no longer attached", plain_name(root)), "", "");
         };
-        // Only now: the previous holder of the row may have counted some of them.
-        let mut parts = parts(schema, table);
-        // Their own calls count these.
-        let members = inherits::below(table);
-        let mut left_out: HashSet<u32> = members.iter().map(|member| member.to_u32()).collect();
-        let own = source::own(schema, root, &members);
-        for own in &own {
-            left_out.remove(&own.to_u32());
-        }
+        // Others count for themselves, by their own calls.
+        let mut own = source::own(schema, root, &members);
         // Counted now, those that come before something observes them would count once more.
         let unobserved = unobserved(schema, &own);
         if unobserved.contains(&table) {
@@ -81,8 +89,10 @@ impl Source {
                 "Attach the table above again with attach_ip_source(), as enrichment_doctor() says: then its rows can be counted.",
             );
         }
-        left_out.extend(unobserved.iter().map(|table| table.to_u32()));
-        parts.retain(|part, _| !left_out.contains(part));
+        own.retain(|table| !unobserved.contains(table));
+        // Only now: the previous holder of the row may have counted some of them, and a table that has left or come meanwhile has
+        // another note.
+        let parts = parts(schema, &own);
         let noted = parts.contains_key(&table.to_u32());
         let earlier = if attached.populated { Earlier::Counted } else { Earlier::Uncounted };
         if earlier == Earlier::Uncounted && !noted && !attached.is_from_here {
@@ -104,7 +114,7 @@ impl Source {
             (false, Earlier::Counted) => Scope { before: None, earlier },
         };
         let Attached { columns: selectors, observed_at, only_where, sensor, is_by_index, .. } = attached;
-        Source { table, root, selectors, observed_at, only_where, sensor, is_by_index, scope, parts, left_out }
+        Source { table, root, selectors, observed_at, only_where, sensor, is_by_index, scope, parts, own }
     }
 
     /// Whether this is the attached table itself.
@@ -112,9 +122,21 @@ impl Source {
         self.table == self.root
     }
 
-    /// Notes that the rows that were there before are counted.
-    pub fn mark_populated(&self, schema: &Schema) {
-        if self.is_root() && self.scope.earlier == Earlier::Uncounted {
+    /// Notes that the rows that were there before are counted, but for those of partitions that are leaving: see
+    /// [`inherits::leaving`]. A reading under the active snapshot does not show these. They are left out, and what is not counted of
+    /// them is noted, for when they are back.
+    pub fn mark_populated(&mut self, schema: &Schema) {
+        let is_uncounted = self.is_root() && self.scope.earlier == Earlier::Uncounted;
+        let leaving = inherits::all(&inherits::leaving(&self.own), inherits::PARENT);
+        if !leaving.is_empty() {
+            let (left, own): (Vec<_>, Vec<_>) = self.own.iter().copied().partition(|member| leaving.contains(member));
+            self.own = own;
+            self.parts.retain(|part, _| !left.iter().any(|member| member.to_u32() == *part));
+            if is_uncounted && let Some(uncounted) = source::uncounted(schema, self.root) {
+                source_part::note_parts(schema, &inherits::plain(&left), &uncounted);
+            }
+        }
+        if is_uncounted {
             source::mark_populated(schema, self.table);
         }
         let parts: Vec<pg_sys::Oid> = self.parts.keys().map(|oid| (*oid).into()).collect();
@@ -123,22 +145,97 @@ impl Source {
 
     /// A reading of the table's rows: those that came later, and of those that were there before the `wanted` ones.
     pub fn reading<'a>(self, sql: &'a Sql, schema: &Schema, wanted: Earlier, now: i64) -> Reading<'a> {
-        let Source { table, selectors, observed_at, only_where, sensor, is_by_index, scope, parts, left_out, .. } =
-            self;
+        let Source { table, selectors, observed_at, only_where, sensor, is_by_index, scope, parts, own, .. } = self;
         let sensor = sensor.as_deref().and_then(Sensor::selector);
         // An index beside what observes the table counts nothing, and says nothing about its rows.
         let rows = is_by_index.then(|| indexes::condition(sql, schema, table)).flatten();
-        Reading { sql, table, rows, selectors, observed_at, only_where, sensor, scope, parts, left_out, wanted, now }
+        let is_in_shards = citus::kept(table).is_some();
+        let own = own.into_iter().map(|member| member.to_u32()).collect();
+        Reading {
+            sql,
+            table,
+            rows,
+            selectors,
+            observed_at,
+            only_where,
+            sensor,
+            scope,
+            parts,
+            own,
+            is_in_shards,
+            wanted,
+            now,
+        }
     }
 }
 
-/// The notes on a table and on those below it.
-fn parts(schema: &Schema, table: pg_sys::Oid) -> HashMap<u32, Scope> {
+/// Locks the note on the attached table that a table counts for, and it and all below it; an error if there is none. It waits for no
+/// lock while it has another one of these: who changes what stands below a table may be about to change the note, or the other way
+/// round. So what it has is given back first, and then all is tried again.
+fn hold(schema: &Schema, table: pg_sys::Oid) -> Held {
+    loop {
+        pgrx::check_for_interrupts!();
+        let Some(root) = source::root(schema, table) else {
+            not_ready(
+                format!("table \"{}\" is not attached", plain_name(table)),
+                "",
+                "Call attach_ip_source(table, columns) first.",
+            );
+        };
+        match unless_in_vain(|| try_hold(schema, table, root)) {
+            Ok(held) => return held,
+            Err(Obstacle::Moved) => {}
+            Err(Obstacle::Busy(busy)) => {
+                catalog::lock_relation(busy, pg_sys::AccessShareLock);
+                catalog::unlock_relation(busy, pg_sys::AccessShareLock);
+            }
+        }
+    }
+}
+
+/// The same, waiting for the note alone.
+fn try_hold(schema: &Schema, table: pg_sys::Oid, root: pg_sys::Oid) -> Result<Held, Obstacle> {
+    let attached = source::lock(schema, root);
+    let mut locked = HashSet::new();
+    let members = loop {
+        // One between the two takes this one along when it leaves.
+        let mut line = inherits::all(&[table], inherits::CHILD);
+        line.truncate(line.iter().position(|above| *above == root).unwrap_or(line.len()));
+        let members = inherits::below(table);
+        let new: Vec<pg_sys::Oid> =
+            line.into_iter().rev().chain(members.iter().copied()).filter(|table| locked.insert(*table)).collect();
+        // What came while the others were locked is among them by now.
+        if new.is_empty() {
+            break members;
+        }
+        new.into_iter().try_for_each(try_lock)?;
+    };
+    if attached.is_some() && source::root(schema, table) != Some(root) {
+        return Err(Obstacle::Moved);
+    }
+    Ok(Held { root, attached, members })
+}
+
+/// Locks a table against a change of what it stands below, without a wait.
+fn try_lock(table: pg_sys::Oid) -> Result<(), Obstacle> {
+    // Where this session has a lock on it, nobody has one that excludes this, and it is given at once. To try would fail where
+    // somebody waits for the table.
+    let modes: Vec<u32> = (pg_sys::AccessShareLock..=pg_sys::AccessExclusiveLock).collect();
+    let is_held = patience::has_locked(table, &modes);
+    if is_held {
+        catalog::lock_relation(table, pg_sys::AccessShareLock);
+    }
+    let is_locked = is_held || patience::lock(table, pg_sys::AccessShareLock, Duration::ZERO);
+    if is_locked { Ok(()) } else { Err(Obstacle::Busy(table)) }
+}
+
+/// The notes on tables.
+fn parts(schema: &Schema, tables: &[pg_sys::Oid]) -> HashMap<u32, Scope> {
     let scope = |snapshot: Option<String>, populated| Scope {
         before: snapshot.as_deref().and_then(Stays::parse),
         earlier: if populated { Earlier::Counted } else { Earlier::Uncounted },
     };
-    let parts = source_part::parts(schema, &inherits::below(table));
+    let parts = source_part::parts(schema, tables);
     parts.into_iter().map(|(table, snapshot, populated)| (table.to_u32(), scope(snapshot, populated))).collect()
 }
 
@@ -193,9 +290,9 @@ pub fn note_departure(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid
             // Which of its rows were observed before is unknown, and stays so.
             Some((None, _)) => continue,
             // Nothing has observed it since, and it is as it was.
-            Some((Some(moments), _)) if is_away_by(moments) && !by_row && is_bare(schema, table) => continue,
+            Some((Some(moments), _)) if is_away(moments) && !by_row && is_bare(schema, table) => continue,
             // Nobody heard that it came back.
-            Some((Some(moments), _)) if is_away_by(moments) => {
+            Some((Some(moments), _)) if is_away(moments) => {
                 unheard.push(table);
                 continue;
             }
@@ -231,16 +328,30 @@ pub fn unseen(schema: &Schema, table: pg_sys::Oid, counts: Counts) -> Option<Str
 
 /// Notes which rows are in no count of tables that were attached by themselves, and are parts of the one above from now on:
 /// see [`unseen`].
-pub fn note_left(schema: &Schema, tables: &[pg_sys::Oid], counts: Counts, unseen: Option<&str>) {
-    // What is noted of a table that has come below them is more exact, and stays.
+///
+/// They were attached at the moment `since`.
+pub fn note_left(schema: &Schema, tables: &[pg_sys::Oid], counts: Counts, unseen: Option<&str>, since: Option<&str>) {
+    // What is noted of a table that has come below them, or has left, is more exact, and stays. What was observed of it since is
+    // taken back.
+    let notes = source_part::notes(schema, tables);
     let noted: HashSet<u32> = match counts {
-        Counts::Stay => source_part::parts(schema, tables).iter().map(|(table, ..)| table.to_u32()).collect(),
-        Counts::TakenBack => HashSet::new(),
+        Counts::Stay => notes.iter().map(|note| note.table.to_u32()).collect(),
+        Counts::TakenBack => {
+            let now = Before::now(session::command());
+            let taken = notes.into_iter().filter(|note| note.origin.is_some()).filter_map(|note| {
+                let (moments, since) = (note.moments?, since?);
+                let (last, _) = last(&moments);
+                let before = if last == since { moments } else { and_then(&moments, since) };
+                Some((note.table, and_then(&before, &now), false))
+            });
+            let taken: Vec<(pg_sys::Oid, String, bool)> = taken.collect();
+            source_part::write(schema, &taken);
+            taken.iter().map(|(table, ..)| table.to_u32()).collect()
+        }
     };
     let others: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| !noted.contains(&table.to_u32())).collect();
     source_part::forget_parts(schema, &others);
-    let plain: Vec<pg_sys::Oid> =
-        others.into_iter().filter(|table| inherits::kind(*table) == pg_sys::RELKIND_RELATION).collect();
+    let plain = inherits::plain(&others);
     match (unseen, counts) {
         (Some(moments), _) => source_part::note_parts(schema, &plain, moments),
         (None, Counts::Stay) => source_part::note_parts_observed(schema, &plain),
@@ -251,9 +362,5 @@ pub fn note_left(schema: &Schema, tables: &[pg_sys::Oid], counts: Counts, unseen
 /// Those of these tables that have left an attached one, and have not come back, each with the moments that are noted.
 pub fn away(schema: &Schema, tables: &[pg_sys::Oid]) -> HashMap<pg_sys::Oid, String> {
     let noted = source_part::parts(schema, tables).into_iter();
-    noted.filter_map(|(table, stays, _)| Some((table, stays.filter(|stays| is_away_by(stays))?))).collect()
-}
-
-fn is_away_by(stays: &str) -> bool {
-    Stays::parse(stays).is_some_and(|stays| stays.is_away())
+    noted.filter_map(|(table, stays, _)| Some((table, stays.filter(|stays| is_away(stays))?))).collect()
 }

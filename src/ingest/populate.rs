@@ -14,17 +14,16 @@ use pgrx::prelude::*;
 use super::attach;
 use super::owner::check_owner;
 use super::part::Source;
-use super::queue;
 use super::queue::{Closed, Queue};
 use super::reading::{Chunk, Earlier};
 use super::unobserved;
+use super::waiting;
 use crate::inventory::{fold, known};
 use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
-use crate::pg::inherits;
 use crate::pg::snapshot::{Shown, with_latest_snapshot};
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
@@ -49,23 +48,25 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
     attach::hand_in_rows();
     // One call at a time; a second one waits, and sees the results of the first.
     let quiet = Settings::without_triggers();
-    let source = Source::lock(schema, table);
-    source.mark_populated(schema);
+    let mut source = Source::lock(schema, table);
     drop(quiet);
     let sql = Sql::as_caller();
     let now = call::statement_start();
-    let reading = source.reading(&sql, schema, Earlier::Uncounted, now);
     let handing = Handing { schema, table, now };
     let mut handed = 0;
-    // Rows, queue and inventory as of one moment, after the wait: the statement's snapshot may be older.
-    let shown = with_latest_snapshot(|| {
+    // Rows, queue and inventory as of one moment, after the wait: the statement's snapshot may be older. The same moment says which
+    // partitions the reading shows.
+    let (shown, own) = with_latest_snapshot(|| {
         let shown = Shown::now();
+        let quiet = Settings::without_triggers();
+        source.mark_populated(schema);
+        drop(quiet);
+        let reading = source.reading(&sql, schema, Earlier::Uncounted, now);
         reading.run(|chunk| handed += handing.hand_over(chunk));
-        shown
+        (shown, reading.own)
     });
     if shown.is_some() {
-        let mut members = inherits::below(table);
-        members.retain(|member| !reading.left_out.contains(&member.to_u32()));
+        let mut members: Vec<pg_sys::Oid> = own.into_iter().map(pg_sys::Oid::from).collect();
         if citus::kept(table).is_some() {
             // What was not observed was not observed there.
             members.extend(citus::shards_here(table).into_iter().map(|shard| shard.table));
@@ -88,7 +89,7 @@ impl Handing<'_> {
         let Chunk { earlier: mut tally, mut later, rows, unread } = chunk;
         let mut unknown: HashSet<IpAddr> = later.addresses().iter().map(|(key, _)| key.ip).collect();
         if !unknown.is_empty() {
-            queue::forget_queued(self.schema.oid, &mut unknown).unwrap_or_else(|closed| refuse(closed));
+            waiting::forget_queued(self.schema.oid, &mut unknown).unwrap_or_else(|closed| refuse(closed));
             self.forget_known(&mut unknown);
         }
         // What could not be read in later rows was counted by the trigger.

@@ -2,27 +2,22 @@
 //!
 //! The queue has no index, constraint or trigger, so a heap insert is enough. Doing it here and not through SPI saves
 //! the planner, and needs no change of role: only the trigger's own values are written.
-#![allow(unsafe_code, reason = "appends to the queue, and reads it, below SQL")]
+#![allow(unsafe_code, reason = "appends to the queue below SQL")]
 
 use std::cell::Cell;
-use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use enrich::pack::{Entry, Packer, unpack};
+use enrich::pack::{Entry, Packer};
 use pgrx::pg_sys;
 
 use super::addresses::Key;
-use super::queued::{OLD_COLUMNS, Retry, Row, Stored, form, is_queue, sensor_column};
+use super::queued::{OLD_COLUMNS, Retry, Row, form, is_queue, sensor_column};
 use super::tally::Tally;
 use super::unread::Unread;
 use crate::inventory::seen::Seen;
-use crate::pg::argument;
-use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::scratch::Scratch;
-use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::{patience, raw};
 use crate::shared;
@@ -193,97 +188,6 @@ impl Queue {
     }
 }
 
-/// Removes from a list the addresses with an observation in the queue, as of the active snapshot. A question about an
-/// address is not an observation. Reads the table itself, so that no other object of that name can be used.
-pub fn forget_queued(schema: pg_sys::Oid, addresses: &mut HashSet<IpAddr>) -> Result<(), Closed> {
-    // SAFETY: a heap scan under the active snapshot; values of a row are copied before the scan moves on.
-    unsafe {
-        let oid = pg_sys::get_relname_relid(c"ip_observation".as_ptr(), schema);
-        if oid == pg_sys::InvalidOid {
-            return Err(Closed::Missing);
-        }
-        if !patience::lock(oid, pg_sys::AccessShareLock, patience_now()) {
-            return Err(Closed::Busy);
-        }
-        let relation = pg_sys::try_table_open(oid, pg_sys::NoLock as i32);
-        if relation.is_null() {
-            return Err(Closed::Missing);
-        }
-        if !is_queue(relation) {
-            pg_sys::table_close(relation, pg_sys::NoLock as i32);
-            return Err(Closed::Missing);
-        }
-        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
-            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE
-            | pg_sys::ScanOptions::SO_ALLOW_STRAT;
-        let none = std::ptr::null_mut();
-        let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, none.cast(), flags);
-        let desc = (*relation).rd_att;
-        let mut stored = Stored::of(desc);
-        let mut rows = 0u32;
-        while !addresses.is_empty() {
-            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
-            if tuple.is_null() {
-                break;
-            }
-            stored.read(tuple, desc);
-            if let Some(packed) = stored.packed() {
-                for entry in unpack(packed).filter(|entry| entry.count > 0) {
-                    addresses.remove(&entry.ip);
-                }
-            } else if stored.seen().count > 0 {
-                // 0.0.0.0/0 stands for no address.
-                if let Some(inet) = stored.inet().filter(|inet| !inet.is_network()) {
-                    addresses.remove(&inet.ip);
-                }
-            }
-            rows += 1;
-            if rows.is_multiple_of(1024) {
-                pgrx::check_for_interrupts!();
-            }
-        }
-        pg_sys::heap_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    }
-    Ok(())
-}
-
-/// Whether observations wait for their address to be written, which could not be before.
-pub fn has_leftovers(schema: &Schema) -> bool {
-    let sql = Sql::on(schema, c"ip_observation");
-    let left = format!(
-        "SELECT EXISTS (SELECT FROM {}.ip_observation
-                        WHERE retry_at IS NOT NULL AND seen > 0 AND pg_catalog.masklen(address) > 0)",
-        schema.name
-    );
-    sql.returning(&left, &[]).get::<bool>(0, 1) == Some(true)
-}
-
-/// Counts that wait only for the table are removed with it. They are deleted below SQL, as in absorbing: if the queue
-/// is in a publication, SQL refuses. Returns how many observations these were.
-pub fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) -> i64 {
-    let waiting: Vec<(pg_sys::ItemPointerData, i64)> = {
-        let sql = Sql::on(schema, c"ip_observation");
-        let query = format!(
-            "SELECT ctid, CASE WHEN address IS NOT NULL THEN seen ELSE 0 END
-             FROM {}.ip_observation WHERE source::oid = ANY ($1)",
-            schema.name
-        );
-        let found = sql.returning(&query, &[argument::oids(members)]);
-        (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.get(row, 2)?))).collect()
-    };
-    // SAFETY: places of rows of this table, which absorbing has found as it should be; the lock that lets one absorb at a
-    // time is held, and the lock on the table is kept.
-    unsafe {
-        let relation = pg_sys::table_open(schema.relation(c"ip_observation"), pg_sys::RowExclusiveLock as i32);
-        for (mut place, _) in waiting.iter().copied() {
-            pg_sys::simple_heap_delete(relation, &mut place);
-        }
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    }
-    waiting.iter().fold(0i64, |sum, (_, seen)| sum.saturating_add(*seen))
-}
-
 /// The addresses of a tally that one sensor saw, as packed rows.
 struct Packed<'a, I> {
     addresses: I,
@@ -335,7 +239,8 @@ thread_local! {
     static IN_VAIN: Cell<bool> = const { Cell::new(false) };
 }
 
-fn patience_now() -> Duration {
+/// How long this session waits for the queue at present.
+pub fn patience_now() -> Duration {
     if IN_VAIN.get() { LESS } else { PATIENCE }
 }
 

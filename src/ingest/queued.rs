@@ -56,6 +56,11 @@ pub unsafe fn sensor_column(desc: pg_sys::TupleDesc) -> Option<usize> {
     unsafe { shape::find(desc, c"sensor", pg_sys::TEXTOID) }.map(|number| number - 1).filter(|at| *at < MAX_COLUMNS)
 }
 
+/// The number (from 1) of the column with the table that a row counts for.
+pub fn source_column() -> std::ffi::c_int {
+    at::SOURCE as std::ffi::c_int + 1
+}
+
 /// A row that is put back after a failure: the number of failures, and the time of the next try (timestamptz).
 #[derive(Clone, Copy)]
 pub struct Retry {

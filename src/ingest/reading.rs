@@ -67,8 +67,11 @@ pub struct Reading<'a> {
     pub scope: Scope,
     /// More exact notes on some of the tables below it.
     pub parts: HashMap<u32, Scope>,
-    /// Tables below it whose rows count for another one, and are not wanted.
-    pub left_out: HashSet<u32>,
+    /// It, and the tables below it whose rows are wanted. Those of others count for another one; those of a table that has come below it
+    /// since the notes were read are for the next call.
+    pub own: HashSet<u32>,
+    /// Its rows are in shards, whose numbers say nothing.
+    pub is_in_shards: bool,
     /// Which of the rows that were there before are wanted.
     pub wanted: Earlier,
     /// The time of the statement (timestamptz).
@@ -179,7 +182,7 @@ impl Reading<'_> {
 
     /// Whether a row was there before; `None`: it is not wanted.
     fn is_earlier(&self, xid: u32, command: u32, xmax: u32, table: u32) -> Option<bool> {
-        if self.left_out.contains(&table) {
+        if !self.is_in_shards && !self.own.contains(&table) {
             return None;
         }
         let scope = self.parts.get(&table).unwrap_or(&self.scope);

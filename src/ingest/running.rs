@@ -239,14 +239,14 @@ static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 
 unsafe extern "C-unwind" {
     // PostgreSQL's own, unwrapped: see `raw::standard_ProcessUtility`.
-    #[cfg(not(feature = "pg18"))]
+    #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
     fn standard_ExecutorRun(
         query: *mut pg_sys::QueryDesc,
         direction: pg_sys::ScanDirection::Type,
         count: u64,
         once: bool,
     );
-    #[cfg(feature = "pg18")]
+    #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
     fn standard_ExecutorRun(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
     fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
 }
@@ -268,7 +268,7 @@ pub fn install() {
 
 /// Every statement of the server passes here, so an error must pass, too, just as it is: no guard, and nothing that would
 /// have to be dropped when PostgreSQL jumps out of it.
-#[cfg(not(feature = "pg18"))]
+#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
 unsafe extern "C-unwind" fn on_run(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,
@@ -288,7 +288,7 @@ unsafe extern "C-unwind" fn on_run(
 }
 
 /// The same.
-#[cfg(feature = "pg18")]
+#[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
 unsafe extern "C-unwind" fn on_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64) {
     // SAFETY: passes its arguments on; the query is PostgreSQL's own.
     unsafe {

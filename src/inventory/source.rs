@@ -119,6 +119,25 @@ pub fn uncounted(schema: &Schema, table: pg_sys::Oid) -> Option<String> {
     (found.len() > 0).then(|| found.text(0, 1)).flatten()
 }
 
+/// The snapshot of the moment when a table was attached; `None`: it is not, or in another database.
+pub fn since(schema: &Schema, table: pg_sys::Oid) -> Option<String> {
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!("SELECT attached_snapshot FROM {}.ip_source WHERE tbl = $1 AND attached_on = $2", schema.name);
+    let found = sql.returning(&query, &[of(table)[0], argument::text(&database_identity())]);
+    (found.len() > 0).then(|| found.text(0, 1)).flatten()
+}
+
+/// The columns and paths by which the rows of an attached table are observed, and the condition that they must meet.
+pub fn observed_by(schema: &Schema, table: pg_sys::Oid) -> Option<(Vec<String>, Option<String>)> {
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!(
+        "SELECT s.ip_columns, pg_catalog.to_jsonb(s)->>'only_where' FROM {}.ip_source s WHERE s.tbl = $1",
+        schema.name
+    );
+    let found = sql.returning(&query, &of(table));
+    (found.len() > 0).then(|| Some((found.texts(0, 1)?, found.text(0, 2)))).flatten()
+}
+
 /// A table that is attached by itself, and the nearest attached one above it.
 pub struct Two {
     /// The snapshot that tells which rows were there when it was attached.
@@ -360,6 +379,17 @@ pub struct Counted {
     pub last: i64,
 }
 
+impl Counted {
+    /// Adds another table's, which count for the same one.
+    pub fn add(&mut self, other: &Counted) {
+        self.observed = self.observed.saturating_add(other.observed);
+        self.unparsable = self.unparsable.saturating_add(other.unparsable);
+        self.unobserved = self.unobserved.saturating_add(other.unobserved);
+        self.rows = self.rows.saturating_add(other.rows);
+        self.last = self.last.max(other.last);
+    }
+}
+
 /// The last value of a table that could not be read.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
@@ -379,8 +409,10 @@ pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable:
     // Before the extension is updated there are no such columns.
     let more = match has_column(schema, c"unreadable_at") {
         true => {
-            ", unobserved = unobserved + $5, rows_seen = rows_seen + $6,
-                 rows_since_address = CASE WHEN $2 > 0 THEN 0 ELSE rows_since_address + $6 END,
+            ", unobserved = unobserved + least(greatest($5, 0), 9223372036854775807 - greatest(unobserved, 0)),
+                 rows_seen = rows_seen + least(greatest($6, 0), 9223372036854775807 - greatest(rows_seen, 0)),
+                 rows_since_address = CASE WHEN $2 > 0 THEN 0
+                     ELSE rows_since_address + least(greatest($6, 0), 9223372036854775807 - greatest(rows_since_address, 0)) END,
                  unreadable_sample = CASE WHEN $8 IS NULL THEN unreadable_sample ELSE $7 END,
                  unreadable_reason = coalesce($8, unreadable_reason), unreadable_at = coalesce($9, unreadable_at)"
         }
@@ -389,8 +421,8 @@ pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable:
     Sql::on(schema, c"ip_source").run(
         &format!(
             "UPDATE {0}.ip_source s
-             SET observations = observations + least($2, 9223372036854775807 - greatest(observations, 0)),
-                 unparsable = unparsable + least($3, 9223372036854775807 - greatest(unparsable, 0)){more},
+             SET observations = observations + least(greatest($2, 0), 9223372036854775807 - greatest(observations, 0)),
+                 unparsable = unparsable + least(greatest($3, 0), 9223372036854775807 - greatest(unparsable, 0)){more},
                  last_observed_at = greatest(last_observed_at, $4)
              FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
              WHERE s.tbl = free.tbl",
@@ -419,6 +451,14 @@ fn whole(table: pg_sys::Oid) -> pg_sys::Oid {
 pub fn attached_as(schema: &Schema, table: pg_sys::Oid) -> pg_sys::Oid {
     let table = whole(table);
     root(schema, table).unwrap_or(table)
+}
+
+/// The same of many tables, in one statement: those that count for another one, each with that.
+pub fn all_attached_as(schema: &Schema, tables: &[pg_sys::Oid]) -> HashMap<pg_sys::Oid, pg_sys::Oid> {
+    let wholes: Vec<pg_sys::Oid> = tables.iter().copied().map(whole).collect();
+    let roots = roots(schema, &wholes);
+    let own = tables.iter().zip(&wholes).map(|(table, whole)| (*table, roots.get(whole).copied().unwrap_or(*whole)));
+    own.filter(|(table, root)| table != root).collect()
 }
 
 /// Whether `ip_source` has a column: those of 0.2.0 come with an update.

@@ -9,6 +9,15 @@ use pgrx::prelude::*;
 /// Runs `f`, which only reads, in a subtransaction that is rolled back: the locks of what it has read are given back at once,
 /// and not when the caller's transaction ends. An error goes on.
 pub fn glance<T>(f: impl FnOnce() -> T) -> T {
+    in_subtransaction(f, |_| false)
+}
+
+/// The same where `f` comes back with an `Err`. Where it succeeds, what it has locked stays locked.
+pub fn unless_in_vain<T, E>(f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    in_subtransaction(f, Result::is_ok)
+}
+
+fn in_subtransaction<T>(f: impl FnOnce() -> T, is_kept: impl FnOnce(&T) -> bool) -> T {
     // SAFETY: as in `tx::attempt`.
     let (context, owner) = unsafe {
         let kept = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
@@ -16,9 +25,15 @@ pub fn glance<T>(f: impl FnOnce() -> T) -> T {
         pg_sys::MemoryContextSwitchTo(kept.0);
         kept
     };
-    let mut slot = None;
+    let (mut slot, mut is_over) = (None, false);
     let error = PgTryBuilder::new(AssertUnwindSafe(|| {
-        slot = Some(f());
+        let value = f();
+        if is_kept(&value) {
+            // SAFETY: ends the subtransaction begun above.
+            unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+            is_over = true;
+        }
+        slot = Some(value);
         None
     }))
     .catch_others(Some)
@@ -27,7 +42,9 @@ pub fn glance<T>(f: impl FnOnce() -> T) -> T {
     unsafe {
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
-        pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        if !is_over {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
     }

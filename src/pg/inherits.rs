@@ -9,6 +9,8 @@ use pgrx::pg_sys::Datum;
 const INHERITS: u32 = 2611;
 const BY_CHILD: u32 = 2680;
 const BY_PARENT: u32 = 2187;
+/// The column that says that a DETACH … CONCURRENTLY of the link has begun, and not ended.
+const IS_LEAVING: i16 = 4;
 /// The column of the table below, and that of the one above: from which end links are followed.
 pub const CHILD: i16 = 1;
 /// See above.
@@ -27,7 +29,7 @@ pub struct Link {
 /// The links up from a table, or down from it.
 pub fn links(table: pg_sys::Oid, from: i16) -> Vec<Link> {
     let mut links = Vec::new();
-    scan(table, from, std::ptr::null_mut(), |header, child, parent| {
+    scan(table, from, std::ptr::null_mut(), |header, child, parent, _| {
         // A row known to be committed does not belong to a running transaction.
         let committed = u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_COMMITTED != 0;
         // SAFETY: a look at this backend's own state; a row has the transaction that wrote it.
@@ -44,7 +46,7 @@ pub fn taken(parent: pg_sys::Oid) -> Vec<(pg_sys::Oid, u32)> {
     let unless = pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_IS_MULTI | pg_sys::HEAP_XMAX_LOCK_ONLY;
     // Deleted rows are in no snapshot of the catalogs.
     let every_row = &raw mut pg_sys::SnapshotAnyData;
-    scan(parent, PARENT, every_row, |header, child, _| {
+    scan(parent, PARENT, every_row, |header, child, _, _| {
         // SAFETY: a look at this backend's own state, and at a row that stays where it is meanwhile; who has deleted it is
         // asked first.
         unsafe {
@@ -63,12 +65,35 @@ pub fn taken(parent: pg_sys::Oid) -> Vec<(pg_sys::Oid, u32)> {
     taken
 }
 
-/// Hands over the rows of `pg_inherits` of one table, as a snapshot shows them, or, without one, as they are now.
+/// Those of these tables that have rows of their own.
+pub fn plain(tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+    tables.iter().copied().filter(|table| kind(*table) == pg_sys::RELKIND_RELATION).collect()
+}
+
+/// The partitions of these tables that are leaving them: a DETACH … CONCURRENTLY has begun, and has not ended, or was interrupted. As
+/// the active snapshot shows it: under that one, a reading of the table above does not show their rows.
+pub fn leaving(parents: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+    // SAFETY: looks at this backend's own state; the active snapshot stays while it is read with here.
+    let snapshot =
+        unsafe { if pg_sys::ActiveSnapshotSet() { pg_sys::GetActiveSnapshot() } else { std::ptr::null_mut() } };
+    let mut leaving = Vec::new();
+    for parent in parents.iter().filter(|parent| kind(**parent) == pg_sys::RELKIND_PARTITIONED_TABLE) {
+        scan(*parent, PARENT, snapshot, |_, child, _, is_leaving| {
+            if is_leaving {
+                leaving.push(child);
+            }
+        });
+    }
+    leaving
+}
+
+/// Hands over the rows of `pg_inherits` of one table, as a snapshot shows them, or, without one, as they are now: each with the
+/// tables below and above, and whether the one is leaving the other.
 fn scan(
     table: pg_sys::Oid,
     from: i16,
     snapshot: pg_sys::Snapshot,
-    mut hand_over: impl FnMut(&pg_sys::HeapTupleHeaderData, pg_sys::Oid, pg_sys::Oid),
+    mut hand_over: impl FnMut(&pg_sys::HeapTupleHeaderData, pg_sys::Oid, pg_sys::Oid, bool),
 ) {
     // SAFETY: `pg_inherits` is scanned by an index; rows are read before the scan moves on.
     unsafe {
@@ -85,10 +110,10 @@ fn scan(
             }
             let value = |column: i16| {
                 let mut null = false;
-                let datum = pg_sys::heap_getattr(tuple, column.into(), (*relation).rd_att, &mut null);
-                pg_sys::Oid::from(datum.value() as u32)
+                pg_sys::heap_getattr(tuple, column.into(), (*relation).rd_att, &mut null).value()
             };
-            hand_over(&*(*tuple).t_data, value(CHILD), value(PARENT));
+            let oid = |column| pg_sys::Oid::from(value(column) as u32);
+            hand_over(&*(*tuple).t_data, oid(CHILD), oid(PARENT), value(IS_LEAVING) as u8 != 0);
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);

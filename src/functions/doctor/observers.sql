@@ -64,17 +64,26 @@ SELECT 'observer indexes', 'error',
 FROM lacking l JOIN source s ON s.tbl = l.root,
      LATERAL (SELECT CASE WHEN l.is_invalid THEN 'is not valid' ELSE 'is gone' END AS words) w
 UNION ALL
-SELECT 'observer indexes', 'error', format('%s does not read what ip_source lists for %s.', o.indexrelid::regclass, s.name), s.attach
+SELECT 'observer indexes', 'error',
+       format(CASE WHEN count(*) = 1 THEN '%s%s does not read what ip_source lists for %s.' ELSE '%s%s do not read what ip_source lists for %s.' END,
+              array_to_string((array_agg(o.indexrelid::regclass::text ORDER BY o.indexrelid))[1:3], ', '),
+              CASE WHEN count(*) > 3 THEN format(' and %s others', count(*) - 3) END, s.name), s.attach
 FROM observer o JOIN family f ON f.tbl = o.indrelid JOIN source s ON s.tbl = f.root AND s.method = 'index'
 WHERE o.indisvalid AND (f.tbl = f.root OR f.tbl NOT IN (SELECT other.tbl FROM source other))
   AND (NOT o.selectors <@ s.ip_columns OR o.only_where IS DISTINCT FROM s.only_where OR o.sensor IS DISTINCT FROM s.sensor OR (o.observed_at IS NOT NULL) <> s.has_time
        OR NOT s.ip_columns <@ ARRAY(SELECT u FROM observer other, unnest(other.selectors) u WHERE other.indrelid = o.indrelid AND other.indisvalid))
+GROUP BY s.tbl, s.name, s.attach
 UNION ALL
 SELECT 'observer indexes', 'error', format('%s and %s read the same, each for itself: rows that both observe are counted twice.', least(o.indexrelid, p.indexrelid)::regclass, greatest(o.indexrelid, p.indexrelid)::regclass),
        format('DROP INDEX %s;  -- %sor the other, or let one read what both do', greatest(o.indexrelid, p.indexrelid)::regclass,
               CASE WHEN $3 AND o.indrelid = ANY ($1) THEN 'on the coordinator; ' END)
 FROM observer o JOIN observer p ON p.indrelid = o.indrelid AND p.indexrelid > o.indexrelid
-WHERE o.indisvalid AND p.indisvalid AND o.selectors && p.selectors AND o.selectors <> p.selectors AND p.indrelid IN (SELECT f.tbl FROM family f)
+WHERE (o.indisvalid OR o.relkind = 'I') AND (p.indisvalid OR p.relkind = 'I') AND o.selectors && p.selectors AND o.selectors <> p.selectors AND p.indrelid IN (SELECT f.tbl FROM family f)
+  -- Those that a partition has by the table above go with that one's, which has a finding of its own.
+  AND NOT EXISTS (SELECT FROM pg_inherits i JOIN observer above ON above.indexrelid = i.inhparent
+                  JOIN pg_inherits j ON j.inhrelid = p.indexrelid JOIN observer other ON other.indexrelid = j.inhparent
+                  WHERE i.inhrelid = o.indexrelid AND above.indrelid IN (SELECT f.tbl FROM family f)
+                    AND above.indrelid = other.indrelid)
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger and the index %s: its rows are counted once, by the trigger.', o.indrelid::regclass, o.indexrelid::regclass),
        format('DROP INDEX %s;  -- %sor attach the table again with method => ''index''', o.indexrelid::regclass,
@@ -85,10 +94,13 @@ SELECT 'observer indexes', 'warning', format('%s is not valid: left by a CREATE 
        format('DROP INDEX %s;', l.indexrelid::regclass)
 FROM left_over l
 UNION ALL
-SELECT 'observer indexes', 'warning', format('The rows of %s are not stored as a heap: what INSERT ... ON CONFLICT and MERGE update there is counted as new.', c.oid::regclass),
+SELECT 'observer indexes', 'warning',
+       format('The rows of %s%s are not stored as a heap: what INSERT ... ON CONFLICT and MERGE update there is counted as new.',
+              array_to_string((array_agg(c.oid::regclass::text ORDER BY c.oid))[1:3], ', '), CASE WHEN count(*) > 3 THEN format(' and %s others', count(*) - 3) END),
        format('SELECT %s.attach_ip_source(%L, %L);  -- by trigger, with its other arguments', '@extschema@', s.name, s.ip_columns)
 FROM member m JOIN source s ON s.tbl = m.root JOIN pg_class c ON c.oid = m.tbl JOIN pg_am a ON a.oid = c.relam
 WHERE c.relkind = 'r' AND a.amhandler <> 'heap_tableam_handler'::regproc
+GROUP BY s.tbl, s.name, s.ip_columns
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger below the index of a partitioned table: its rows are counted once, by the index.', o.indrelid::regclass),
        format('SELECT %s.detach_ip_source(%L);', '@extschema@', o.indrelid::regclass::text)

@@ -41,7 +41,7 @@ member AS MATERIALIZED (
               AND NOT EXISTS (SELECT FROM managed m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)
               AND NOT EXISTS (SELECT FROM managed m WHERE m.classid = 'pg_namespace'::regclass AND m.objid = c.relnamespace))),
 found AS MATERIALIZED (
-    SELECT t.oid, t.tgrelid, t.tgname, t.tgargs, t.tgnargs, t.tgfoid = o.oid AS is_ours, t.tgenabled, t.tgtype, t.tgnewtable IS NULL AS is_blind,
+    SELECT t.oid, t.tgrelid, t.tgparentid, t.tgname, t.tgargs, t.tgnargs, t.tgfoid = o.oid AS is_ours, t.tgenabled, t.tgtype, t.tgnewtable IS NULL AS is_blind,
            CASE WHEN t.tgfoid <> o.oid THEN 'taken'
                 WHEN t.tgenabled = 'D' THEN 'disabled' WHEN t.tgenabled = 'R' THEN 'replica'
                 WHEN t.tgqual IS NOT NULL THEN 'condition' END AS fault
@@ -87,10 +87,12 @@ JOIN (VALUES ('gone', 'is gone'), ('taken', 'is missing, and another trigger has
 UNION ALL
 SELECT 'triggers', 'error', format('Rows inserted into %s are counted %s times: it has as many triggers that read the same.', t.tgrelid::regclass, count(*)),
        (SELECT string_agg(format('DROP TRIGGER %I ON %s;', u.n, t.tgrelid::regclass), ' ')
-        FROM unnest((array_agg(t.tgname::text ORDER BY t.tgname = 'asn_inventory_observe' DESC, t.tgname))[2:]) u(n))
+        FROM unnest((array_agg(t.tgname::text ORDER BY t.is_inherited DESC, t.tgname = 'asn_inventory_observe' DESC, t.tgname))[greatest(count(*) FILTER (WHERE t.is_inherited), 1) + 1:]) u(n))
        || CASE WHEN $3 AND t.tgrelid = ANY ($1) THEN '  -- on the coordinator' ELSE '' END
-FROM found t WHERE t.is_ours AND t.tgenabled IN ('O', 'A') AND t.tgrelid IN (SELECT m.tbl FROM member m)
-GROUP BY t.tgrelid, t.tgargs HAVING count(*) > 1
+-- Those that a partition has by the table above go with that one's, which has a finding of its own where it has several.
+FROM (SELECT f.*, EXISTS (SELECT FROM found up WHERE up.oid = f.tgparentid AND up.tgrelid IN (SELECT m.tbl FROM member m)) AS is_inherited FROM found f) t
+WHERE t.is_ours AND t.tgenabled IN ('O', 'A') AND t.tgrelid IN (SELECT m.tbl FROM member m)
+GROUP BY t.tgrelid, t.tgargs HAVING count(*) > 1 AND NOT bool_and(t.is_inherited)
 UNION ALL
 SELECT 'triggers', 'warning', format('%s has the trigger but is not %s: its addresses are observed, but counted for no table.', t.tgrelid::regclass,
               CASE WHEN $3 AND t.tgrelid = ANY ($1) THEN 'noted on this node' ELSE 'attached' END),
@@ -111,9 +113,13 @@ WHERE t.is_ours AND t.tgname = 'asn_inventory_observe' AND t.tgenabled IN ('O', 
   AND t.tgrelid NOT IN (SELECT f.tbl FROM family f)
   AND NOT EXISTS (SELECT FROM pg_inherits i JOIN found u ON u.tgrelid = i.inhparent AND u.is_ours WHERE i.inhrelid = t.tgrelid)
 UNION ALL
-SELECT 'triggers', 'warning', format('Rows that a subscription brings into %s are not observed.', f.tbl::regclass),
+SELECT 'triggers', 'warning',
+       format('Rows that a subscription brings into %s%s are not observed.', array_to_string(f.names[1:3], ', '),
+              CASE WHEN cardinality(f.names) > 3 THEN format(' and %s others', cardinality(f.names) - 3) END),
        format('SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L, %5$L%6$s); SELECT %1$s.populate_ip_inventory(%2$L);', '@extschema@', s.name, s.ip_columns, s.observed_at, 'row', s.only_argument)
-FROM family f JOIN source s ON s.tbl = f.root JOIN pg_subscription_rel r ON r.srrelid = f.tbl
+FROM (SELECT f.root, array_agg(f.tbl::regclass::text ORDER BY f.tbl) AS names
+      FROM family f JOIN (SELECT DISTINCT r.srrelid FROM pg_subscription_rel r) r ON r.srrelid = f.tbl GROUP BY f.root) f
+JOIN source s ON s.tbl = f.root
 WHERE s.method = 'trigger'
 UNION ALL
 SELECT 'swapped tables', 'error',
@@ -149,4 +155,4 @@ SELECT 'addresses', 'warning',
               CASE WHEN i.is_distributed THEN 'detach_ip_source' ELSE 'forget_ip_source' END)
 FROM (SELECT coalesce(to_regclass('@extschema@.ip_inventory')::oid = ANY ($1), false) AS is_distributed) i CROSS JOIN @extschema@.ip_source s JOIN source w ON w.tbl = s.tbl JOIN pg_class c ON c.oid = s.tbl
 WHERE s.observations = 0 AND s.rows_since_address > 0
-   OR s.rows_since_address > 1000 + 10 * s.rows_seen / greatest(s.observations, 1)
+   OR s.rows_since_address > 1000 + 10.0 * s.rows_seen / greatest(s.observations, 1)

@@ -71,7 +71,7 @@ pub unsafe extern "C-unwind" fn parse(given: Datum, validate: bool) -> *mut pg_s
         optname: name.as_ptr(),
         opttype,
         offset: offset as c_int,
-        #[cfg(feature = "pg18")]
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         isset_offset: 0,
     };
     let text = pg_sys::relopt_type::RELOPT_TYPE_STRING;

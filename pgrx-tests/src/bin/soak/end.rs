@@ -8,7 +8,7 @@ use asn_inventory_tests::fakes::Service;
 
 use crate::faults::Faults;
 use crate::memory::{Sample, median};
-use crate::{DB, QUOTA, Soak};
+use crate::{DB, QUOTA, Soak, load};
 
 /// How long everything may take to be done with.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -40,7 +40,7 @@ pub fn check(soak: &Soak, faults: &Faults, memory: &[Sample], ran: Duration) -> 
     report.is("queued rows, running jobs, addresses that wait for Team Cymru", &value(done), "0 0 0");
     report.said("seconds until then", waited.elapsed().as_secs());
 
-    let all = "SELECT ip FROM events UNION ALL SELECT ip FROM parted";
+    let all = load::TABLES.map(|table| format!("SELECT ip FROM {table}")).join(" UNION ALL ");
     report.said("rows", value(&format!("SELECT count(*) FROM ({all}) e")));
     let events = value(&format!("SELECT count(ip) FROM ({all}) e"));
     report.is("observations", &value("SELECT sum(observation_count) FROM ip_inventory"), &events);
@@ -52,7 +52,10 @@ pub fn check(soak: &Soak, faults: &Faults, memory: &[Sample], ran: Duration) -> 
     report.is("observations by table and sensor", &value("SELECT sum(observation_count) FROM ip_sighting"), &events);
     let by_hour = "SELECT sum(u.seen) FROM ip_activity a, unpack_observations(a.packed) u WHERE a.addresses > 0";
     report.is("observations by the hour", &value(by_hour), &events);
-    report.is("observations by table", &value("SELECT sum(observations) FROM ip_source"), &events);
+    for table in load::TABLES {
+        let (what, rows) = (format!("observations of {table}"), value(&format!("SELECT count(ip) FROM {table}")));
+        report.is(&what, &value(&format!("SELECT observations FROM ip_source WHERE tbl = '{table}'::regclass")), &rows);
+    }
     report.is(
         "addresses without MaxMind's answer",
         &value("SELECT count(*) FROM ip_inventory WHERE maxmind_status NOT IN ('found', 'not_found', 'skipped')"),

@@ -59,12 +59,16 @@ impl Soak {
     }
 }
 
-const TABLES: &str = "CREATE EXTENSION asn_inventory;
+/// One table for each way to observe, and one with partitions: those of `load::TABLES`.
+const SETUP: &str = "CREATE EXTENSION asn_inventory;
     CREATE TABLE events (ip inet, at timestamptz NOT NULL DEFAULT now());
     CREATE TABLE parted (ip inet, n int) PARTITION BY HASH (n);
     CREATE TABLE parted_0 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 0);
     CREATE TABLE parted_1 PARTITION OF parted FOR VALUES WITH (MODULUS 2, REMAINDER 1);
-    SELECT attach_ip_source('events', '{ip}', 'at'), attach_ip_source('parted', '{ip}')";
+    CREATE TABLE by_index (ip inet, n bigint UNIQUE);
+    CREATE TABLE by_row (ip inet);
+    SELECT attach_ip_source('events', '{ip}', 'at'), attach_ip_source('parted', '{ip}'),
+        attach_ip_source('by_index', '{ip}', method => 'index'), attach_ip_source('by_row', '{ip}', method => 'row')";
 
 fn main() -> ExitCode {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse::<u64>().ok());
@@ -116,7 +120,7 @@ fn start(dir: &Path) -> Soak {
     let cluster = builder.start();
     clock.check(&cluster);
     fixtures::small(&cluster.maxmind_dir());
-    cluster.sql(DB, TABLES);
+    cluster.sql(DB, SETUP);
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     let [committed, lost_connections, jobs] = [(); 3].map(|()| AtomicU64::new(0));
     Soak { cluster, fakes, clock, stop: AtomicBool::new(false), committed, lost_connections, jobs }

@@ -1,0 +1,148 @@
+//! Which rows of a table are counted, while what observes them changes: it leaves an attached table and keeps its trigger, is
+//! attached or detached by itself, or another one takes back what it has counted. Noted as the moments of
+//! [`Stays`](super::before::Stays), and with the columns by which its rows were observed: by others, all of them are to be
+//! counted.
+
+use std::collections::HashSet;
+
+use pgrx::pg_sys;
+
+use super::before::{Before, and_then, is_away, last};
+use super::part::Counts;
+use crate::inventory::source;
+use crate::inventory::source_part;
+use crate::inventory::source_part::{Note, Origin};
+use crate::pg::catalog::Schema;
+use crate::pg::inherits;
+use crate::pg::session;
+
+/// Tables that leave the attached table `root`, or do not count for it any more, and whose rows something goes on to observe: those
+/// of before are counted, but for the `uncounted` ones.
+pub fn go_on(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid, uncounted: Option<&str>) {
+    let now = Before::now(session::command());
+    let noted = source_part::notes(schema, tables);
+    let known: HashSet<u32> = noted.iter().map(|note| note.table.to_u32()).collect();
+    let first = uncounted.unwrap_or("");
+    let new = tables.iter().filter(|table| !known.contains(&table.to_u32()));
+    let new = new.map(|table| (*table, at_once(first, &now), uncounted.is_none()));
+    let old = noted.iter().filter_map(|note| {
+        // Where it is unknown which were observed, it stays so, and what was not observed goes on to be not.
+        let moments = note.moments.as_deref().filter(|moments| !is_away(moments))?;
+        let moments = if note.is_counted { "" } else { moments };
+        Some((note.table, at_once(moments, &now), note.is_counted))
+    });
+    let notes: Vec<(pg_sys::Oid, String, bool)> = new.chain(old).collect();
+    source_part::write(schema, &notes);
+    let tables: Vec<pg_sys::Oid> = notes.into_iter().map(|(table, ..)| table).collect();
+    name_origin(schema, &tables, root);
+}
+
+/// Notes for which table, and by which columns, the rows of tables were observed until now.
+pub fn name_origin(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) {
+    if let Some((columns, only_where)) = source::observed_by(schema, root) {
+        source_part::name_origin(schema, tables, &Origin { root, columns, only_where });
+    }
+}
+
+/// Tables are attached, by themselves or below the attached table `above`, at the moment `before`: what was observed of their rows by
+/// the same columns stays counted.
+pub fn begin(
+    schema: &Schema,
+    own: &[pg_sys::Oid],
+    above: Option<pg_sys::Oid>,
+    by: (&[String], Option<&str>),
+    before: &str,
+) {
+    if let Some(above) = above {
+        let is_same = source::observed_by(schema, above)
+            .is_some_and(|(columns, only_where)| (&*columns, only_where.as_deref()) == by);
+        if is_same {
+            go_on(schema, &inherits::plain(own), above, source::uncounted(schema, above).as_deref());
+        }
+    }
+    let (mut forgotten, mut kept) = (Vec::new(), Vec::new());
+    for Note { table, moments, is_counted, origin } in source_part::notes(schema, own) {
+        let is_same = origin.is_some_and(|origin| (&*origin.columns, origin.only_where.as_deref()) == by);
+        match moments.filter(|_| is_same) {
+            None => forgotten.push(table),
+            Some(moments) if is_away(&moments) => kept.push((table, and_then(&moments, before), false)),
+            // Of those that are counted, nobody asks any more when they came.
+            Some(moments) if is_counted => {
+                let (last, _) = last(&moments);
+                kept.push((table, and_then(&and_then("", last), last), true));
+            }
+            Some(_) => {}
+        }
+    }
+    source_part::forget_parts(schema, &forgotten);
+    source_part::write(schema, &kept);
+}
+
+/// Tables that were attached by themselves, at the moment `since`, are not observed any more. Of others than those that have left an
+/// attached table, nothing is noted: attached again, they are counted anew.
+pub fn end(schema: &Schema, own: &[pg_sys::Oid], counts: Counts, since: Option<&str>) {
+    let (known, forgotten): (Vec<Note>, Vec<Note>) =
+        source_part::notes(schema, own).into_iter().partition(|note| note.origin.is_some());
+    let forgotten: Vec<pg_sys::Oid> = forgotten.into_iter().map(|note| note.table).collect();
+    source_part::forget_parts(schema, &forgotten);
+    match (counts, since) {
+        (Counts::TakenBack, Some(since)) => {
+            let taken = |note: Note| {
+                let moments = note.moments?;
+                // Where it was away until then, it is as it was.
+                let (last, before) = last(&moments);
+                Some((note.table, if last == since { before.to_owned() } else { and_then(&moments, since) }, false))
+            };
+            source_part::write(schema, &known.into_iter().filter_map(taken).collect::<Vec<_>>());
+        }
+        _ => leave(schema, known),
+    }
+}
+
+/// Tables that had left an attached one are not observed any more. `observed` are those that were, by a trigger of their own.
+pub fn end_away(schema: &Schema, own: &[pg_sys::Oid], observed: &[pg_sys::Oid]) {
+    let noted = source_part::notes(schema, own);
+    let known: HashSet<u32> = noted.iter().map(|note| note.table.to_u32()).collect();
+    leave(schema, noted);
+    let now = Before::now(session::command());
+    let unnoted = inherits::plain(observed).into_iter().filter(|table| !known.contains(&table.to_u32()));
+    source_part::write(schema, &unnoted.map(|table| (table, and_then("", &now), false)).collect::<Vec<_>>());
+}
+
+/// Notes that tables, which were observed until now, are not any more.
+fn leave(schema: &Schema, notes: Vec<Note>) {
+    let now = Before::now(session::command());
+    let left = notes.into_iter().filter_map(|Note { table, moments, is_counted, .. }| {
+        let moments = moments.filter(|moments| !is_away(moments))?;
+        Some((table, and_then(if is_counted { "" } else { &moments }, &now), false))
+    });
+    source_part::write(schema, &left.collect::<Vec<_>>());
+}
+
+/// What `root` has counted is taken back, also of tables that do not count for it any more. `own` are those that do.
+pub fn take_back(schema: &Schema, root: pg_sys::Oid, own: &[pg_sys::Oid]) {
+    let (mut forgotten, mut kept) = (Vec::new(), Vec::new());
+    for Note { table, moments, is_counted, .. } in source_part::notes_of(schema, root) {
+        let Some(moments) = moments.filter(|_| !own.contains(&table)) else { continue };
+        let all: Vec<&str> = moments.split('>').collect();
+        // When it left: in the last place, or there was one more moment since.
+        let left = (all.len() / 2 * 2).checked_sub(1);
+        let Some(left) = left else { continue };
+        match &all[left..] {
+            // Nothing of it is counted, and nothing has observed it since.
+            [_] => forgotten.push(table),
+            // Those that came meanwhile are counted, for another one.
+            [left, _] if is_counted => kept.push((table, (*left).to_owned(), false)),
+            [_, back] => kept.push((table, (*back).to_owned(), false)),
+            _ => {}
+        }
+    }
+    source_part::forget_parts(schema, &forgotten);
+    source_part::write(schema, &kept);
+    source_part::forget_origin(schema, root);
+}
+
+/// The table has left and come back at one moment.
+fn at_once(moments: &str, now: &Before) -> String {
+    and_then(&and_then(moments, now), now)
+}
