@@ -23,7 +23,7 @@ trap 'exit 143' TERM HUP
 quietly git clone --no-checkout "$root" "$work/another_clone"
 quietly git -C "$work/another_clone" checkout --detach "$commit"
 say "building ${commit:0:12} once more, in $work; its log is $log"
-# The tools are no part of what is compared. What make was told here, it would tell its child.
+# The tools need no second build: they are no part of what is compared. Settings of this make are not that one's, but for PG_CONFIG.
 export PATH=$target/tools/bin:$PATH
 quietly env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL CARGO_TARGET_DIR="$work/results" \
     make -C "$work/another_clone" deb dist PG_CONFIG="$PG_CONFIG"

@@ -90,7 +90,7 @@ SELECT 'triggers', 'error', format('Rows inserted into %s are counted %s times: 
         FROM unnest((array_agg(t.tgname::text ORDER BY t.is_inherited DESC, t.tgname = 'asn_inventory_observe' DESC, t.tgname))[greatest(count(*) FILTER (WHERE t.is_inherited), 1) + 1:]) u(n))
        || CASE WHEN $3 AND t.tgrelid = ANY ($1) THEN '  -- on the coordinator' ELSE '' END
 -- Those that a partition has by the table above go with that one's, which has a finding of its own where it has several.
-FROM (SELECT f.*, EXISTS (SELECT FROM found up WHERE up.oid = f.tgparentid AND up.tgrelid IN (SELECT m.tbl FROM member m)) AS is_inherited FROM found f) t
+FROM (SELECT f.*, coalesce(up.tgrelid IN (SELECT m.tbl FROM member m), false) AS is_inherited FROM found f LEFT JOIN found up ON up.oid = f.tgparentid) t
 WHERE t.is_ours AND t.tgenabled IN ('O', 'A') AND t.tgrelid IN (SELECT m.tbl FROM member m)
 GROUP BY t.tgrelid, t.tgargs HAVING count(*) > 1 AND NOT bool_and(t.is_inherited)
 UNION ALL
