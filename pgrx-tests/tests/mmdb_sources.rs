@@ -160,6 +160,11 @@ fn what_is_no_database_is_refused_once_and_the_old_file_goes_on() {
     assert_eq!(bench.site.update(), "done|a: downloaded; b: downloaded");
     bench.wait_country("GB");
     let host = bench.files.host();
+    let failing_since = |found: &str| {
+        let (_, since) = found.split_once("; failing since ").expect("the time of the first failure");
+        since.trim_end_matches('.').to_owned()
+    };
+    let mut since = None;
     for (bytes, why) in [
         (gz(&vec![b'x'; 20 << 20]), "the content of the archive is too large"),
         (zip("x.mmdb", &vec![b'x'; 20 << 20]), "the content of the archive is too large"),
@@ -174,7 +179,13 @@ fn what_is_no_database_is_refused_once_and_the_old_file_goes_on() {
             .site
             .cluster
             .value(DB, "SELECT level || detail FROM enrichment_doctor() WHERE check_name = 'mmdb sources'");
-        assert!(found.starts_with(&format!("warninga from {host}: the last download failed")), "{found}");
+        assert!(found.starts_with(&format!("warninga from {host}: the last download failed: {why}; tried")), "{found}");
+        let first = since.get_or_insert_with(|| failing_since(&found)).clone();
+        assert_eq!(failing_since(&found), first, "since the first failure");
+        // Who asks in the meantime is told the reason again.
+        let waits = bench.site.update();
+        let reason = format!(": the last download failed: {why} ({host}); failing since {first}; b: up to date");
+        assert!(waits.starts_with("failed|a: not asked for until ") && waits.ends_with(&reason), "{waits}");
     }
     bench.files.page("/a", 200);
     assert_eq!(

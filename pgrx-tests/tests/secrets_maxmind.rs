@@ -58,7 +58,7 @@ fn a_key_that_vault_holds() {
     let said = site.update();
     assert_eq!(
         said,
-        "failed|asn_inventory.maxmind_license_key cannot be resolved: vault://secret/data/maxmind#license_key: Vault has \
+        "failed|asn_inventory.maxmind_license_key cannot be resolved: vault://secret/maxmind#license_key: Vault has \
          no such secret"
     );
     assert_eq!(site.requests(), 0);

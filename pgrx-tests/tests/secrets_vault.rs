@@ -28,7 +28,7 @@ fn a_missing_vault_field_is_reported() {
     let env = vault.env();
     let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
     let cluster = keys.cluster("vault://secret/greynoise#api_key", &[("asn_inventory.tls_ca_file", &both)], &env);
-    keys.assert_refused(&cluster, "vault://secret/data/greynoise#api_key: ");
+    keys.assert_refused(&cluster, "vault://secret/greynoise#api_key: ");
     assert_hidden(&cluster);
     vault.hold("secret/data/greynoise", "api_key", CANARY);
     cluster.reload();

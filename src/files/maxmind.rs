@@ -341,8 +341,8 @@ fn warn_once(databases: &Databases) {
     } else {
         warn(
             "no installed mmdb file answers: look-ups answer null, with status \"unavailable\"",
-            "Each of them is there for whole records only. Rows keep the answers that they have.",
-            "Give one another role in asn_inventory.maxmind_editions than \"other\", or add a file.",
+            "Each of them is there for whole records only, or has nothing for its role. Rows keep the answers that they have.",
+            "Give one in asn_inventory.maxmind_editions a role that its records have: place, origin, flags or any; or add a file.",
         );
     }
 }

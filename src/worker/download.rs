@@ -8,12 +8,13 @@ mod license_key;
 mod lines;
 mod times;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use enrich::maxmind::Edition;
-use enrich::maxmind::download::{DownloadError, Fingerprint, Kind, Site, Source};
+use enrich::maxmind::download::{Cancel, DownloadError, Fingerprint, Kind, Site, Source};
 use enrich::maxmind::update::{Done, MaxMind, Told, Update, UpdateError};
 use pgrx::pg_sys;
 
@@ -61,6 +62,8 @@ pub struct Download {
 /// A thread at work.
 struct Running {
     coming: Receiver<Outcome>,
+    /// Ends it, if its job is cancelled.
+    cancel: Arc<Cancel>,
     forced: bool,
     /// Of the schedules; `None`: a user asked for it.
     turn: Option<Turn>,
@@ -132,6 +135,11 @@ impl Download {
             self.busy_since = None;
         }
         self.key.turn();
+        if let Some(running) = &self.running
+            && self.jobs.are_cancelled()
+        {
+            running.cancel.cancel();
+        }
         self.take_outcome();
         self.install();
         self.jobs.end_cancelled();
@@ -221,6 +229,7 @@ impl Download {
                     ca_file: ca_file.clone(),
                     proxy: None,
                     limits: Default::default(),
+                    cancel: Arc::default(),
                 };
                 MaxMind::Asked(Box::new(source), credentials)
             }
@@ -236,6 +245,7 @@ impl Download {
             // One of the future would be newer than all that the server will ever have.
             info.filter(|info| info.is_honest()).map(|info| info.built_us())
         };
+        let cancel = Arc::<Cancel>::default();
         let (editions, lists) = wanted(turn, files.maxmind_editions, &sites);
         let update = Update {
             maxmind,
@@ -250,6 +260,7 @@ impl Download {
             forced,
             scheduled: turn.is_some(),
             corrected: self.corrected,
+            cancel: Arc::clone(&cancel),
         };
         let (sender, coming) = channel();
         let work = move || drop(sender.send(update.run(unix_now)));
@@ -259,7 +270,8 @@ impl Download {
             return Err((outcome::FAILED, Some(format!("a thread cannot be started: {error}"))));
         }
         let corrected = std::mem::take(&mut self.corrected);
-        self.running = Some(Running { coming, forced, turn, reloads: self.reloads, corrected, sites, maxmind: host });
+        let (reloads, maxmind) = (self.reloads, host);
+        self.running = Some(Running { coming, cancel, forced, turn, reloads, corrected, sites, maxmind });
         Ok(())
     }
 

@@ -18,8 +18,8 @@ impl Language {
     /// [`BadLanguage`] when it is empty or too long, or has other characters than letters, digits and `-`.
     pub fn new(text: &str) -> Result<Language, BadLanguage> {
         let text = text.trim();
-        let fits = (2..=MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let fits =
+            (2..=MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if fits { Ok(Language(text.to_owned())) } else { Err(BadLanguage) }
     }
 

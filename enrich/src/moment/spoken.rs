@@ -22,7 +22,7 @@ pub enum Spoken {
 }
 
 /// Reads ISO 8601 (`2026-11-28T10:11:12.5+02:00`, with a blank for the `T`, an offset as `Z`, `+02`, `+0200`, `+02:00` or
-/// none, the date alone), or seconds since 1970, with a fraction or without; also in milliseconds, microseconds and
+/// none, the date alone; or without dashes and colons, `20261128T101112.5Z`), or seconds since 1970, with a fraction or without; also in milliseconds, microseconds and
 /// nanoseconds, told by their size. `None` for everything else.
 ///
 /// ```
@@ -38,7 +38,9 @@ pub fn spoken(text: &[u8]) -> Option<Spoken> {
         return None;
     }
     match text.get(4) {
-        Some(b'-') if text[..4].iter().all(u8::is_ascii_digit) => iso(text),
+        Some(b'-') if are_digits(&text[..4]) => iso(text, false),
+        // Without a time of day it would be a number.
+        Some(_) if matches!(text.get(8), Some(b'T' | b't')) && are_digits(&text[..8]) => iso(text, true),
         _ => number(text).map(Spoken::Moment),
     }
 }
@@ -93,16 +95,18 @@ fn micros(fraction: &[u8]) -> i64 {
     digits.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'))
 }
 
-fn iso(text: &[u8]) -> Option<Spoken> {
+/// `is_basic`: without dashes and colons (ISO 8601's basic format).
+fn iso(text: &[u8], is_basic: bool) -> Option<Spoken> {
     let mut rest = text;
+    let mark = |rest: &mut &[u8], byte| if is_basic { Some(()) } else { take(rest, byte) };
     let date = NaiveDate::from_ymd_opt(
         two_digits(&mut rest)?.checked_mul(100)? as i32 + two_digits(&mut rest)? as i32,
         {
-            take(&mut rest, b'-')?;
+            mark(&mut rest, b'-')?;
             two_digits(&mut rest)?
         },
         {
-            take(&mut rest, b'-')?;
+            mark(&mut rest, b'-')?;
             two_digits(&mut rest)?
         },
     )?;
@@ -115,9 +119,11 @@ fn iso(text: &[u8]) -> Option<Spoken> {
         }
         rest = tail;
         hour = two_digits(&mut rest)?;
-        take(&mut rest, b':')?;
+        mark(&mut rest, b':')?;
         minute = two_digits(&mut rest)?;
-        if take(&mut rest, b':').is_some() {
+        let has_second =
+            if is_basic { rest.first().is_some_and(u8::is_ascii_digit) } else { take(&mut rest, b':').is_some() };
+        if has_second {
             second = two_digits(&mut rest)?;
             if take(&mut rest, b'.').or_else(|| take(&mut rest, b',')).is_some() {
                 let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -160,6 +166,10 @@ fn offset(text: &[u8]) -> Option<Option<i64>> {
     fits.then(|| Some(sign * i64::from(hours * 60 + minutes)))
 }
 
+fn are_digits(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_digit)
+}
+
 fn two_digits(rest: &mut &[u8]) -> Option<u32> {
     let (digits, tail) = rest.split_at_checked(2)?;
     *rest = tail;
@@ -191,6 +201,10 @@ mod tests {
             ("2026-11-28t10:11:12,123456789z", AT + 123_456),
             ("2026-11-28T10:11:12 Z", AT),
             ("2026-11-28T10:11Z", AT - 12_000_000),
+            ("20261128T101112Z", AT),
+            ("20261128t101112.345Z", AT + 345_000),
+            ("20261128T121112,5+0200", AT + 500_000),
+            ("20261128T1011Z", AT - 12_000_000),
             ("1795860672", AT),
             (" 1795860672 ", AT),
             ("1795860672345", AT + 345_000),
@@ -205,9 +219,13 @@ mod tests {
         ] {
             assert_eq!(spoken(text.as_bytes()), Some(Spoken::Moment(at)), "{text}");
         }
-        for (text, at) in
-            [("2026-11-28T10:11:12", AT), ("2026-11-28 10:11:12.5", AT + 500_000), ("2026-11-28", AT - 36_672_000_000)]
-        {
+        for (text, at) in [
+            ("2026-11-28T10:11:12", AT),
+            ("2026-11-28 10:11:12.5", AT + 500_000),
+            ("2026-11-28", AT - 36_672_000_000),
+            ("20261128T101112", AT),
+            ("20261128T1011", AT - 12_000_000),
+        ] {
             assert_eq!(spoken(text.as_bytes()), Some(Spoken::Local(at)), "{text}");
         }
     }
@@ -245,7 +263,12 @@ mod tests {
             "1e400",
             "0x10",
             "99999999999999999999999999999",
-            "20261128T101112Z",
+            "20261128T10Z",
+            "20261128T",
+            "20261128T10111Z",
+            "20261328T101112Z",
+            "20261128T10:11:12Z",
+            "20261128 101112Z",
             "2026-11-28T-1:00:00Z",
         ] {
             // A year is a number of seconds like any other.
@@ -266,7 +289,7 @@ mod tests {
         fn every_moment_is_read_back(micros in 0i64..4_000_000_000_000_000) {
             let at = chrono::DateTime::from_timestamp_micros(micros).unwrap();
             let expected = Some(Spoken::Moment(EPOCH + micros));
-            for format in ["%Y-%m-%dT%H:%M:%S%.6fZ", "%Y-%m-%d %H:%M:%S%.6f%:z", "%s%.6f"] {
+            for format in ["%Y-%m-%dT%H:%M:%S%.6fZ", "%Y%m%dT%H%M%S%.6f%z", "%Y-%m-%d %H:%M:%S%.6f%:z", "%s%.6f"] {
                 let text = at.format(format).to_string();
                 prop_assert_eq!(spoken(text.as_bytes()), expected, "{}", text);
             }

@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `exempt` | `no_proxy`: the hosts that are asked directly |
+//! | [`pace`] | the end of a connection that is too slow |
 //! | [`sent`] | whether a request left this server |
 //! | [`tunnel`] | the connection to the proxy, within limits |
 
@@ -19,6 +20,7 @@ use crate::secrets::{Environment, Reference, Secret, SecretError};
 use crate::url;
 
 mod exempt;
+pub(crate) mod pace;
 pub(crate) mod sent;
 pub(crate) mod tunnel;
 

@@ -17,7 +17,7 @@ pub(crate) struct Pace {
 
 /// The server sends less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("less than {} bytes came in {} s", .0.bytes, .0.within.as_secs())]
+#[error("the download is too slow: less than {} bytes in {} s", .0.bytes, .0.within.as_secs())]
 pub(crate) struct TooSlow(pub(crate) Pace);
 
 /// The link between the connection and TLS; `None`: as slow as it may be.

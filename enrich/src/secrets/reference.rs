@@ -31,8 +31,8 @@ pub enum Reference {
     Vault {
         /// The API's path, `mount/data/path`.
         path: String,
-        /// The path as it is written, which is what is shown.
-        written: String,
+        /// It is written, and shown, without the `data`.
+        is_short: bool,
         /// Which field of it.
         field: String,
     },
@@ -125,7 +125,11 @@ impl fmt::Display for Reference {
         match self {
             Reference::Env(name) => write!(f, "env:{name}"),
             Reference::File(path) => write!(f, "file:{}", path.display()),
-            Reference::Vault { written, field, .. } => write!(f, "vault://{written}#{field}"),
+            Reference::Vault { path, field, is_short: true } => {
+                // The mount is one segment then.
+                write!(f, "vault://{}#{field}", path.replacen("/data/", "/", 1))
+            }
+            Reference::Vault { path, field, .. } => write!(f, "vault://{path}#{field}"),
             Reference::Op(item) => write!(f, "op://{item}"),
             Reference::AwsSm { region, id, key } => {
                 f.write_str("aws-sm://")?;
@@ -161,13 +165,12 @@ fn vault(rest: &str) -> Option<Reference> {
     if !sound || field.is_empty() {
         return None;
     }
-    let written = path.to_owned();
-    let path = if segments[1..segments.len() - 1].contains(&"data") {
-        path.to_owned()
-    } else {
-        format!("{}/data/{}", segments[0], segments[1..].join("/"))
+    let is_short = !segments[1..segments.len() - 1].contains(&"data");
+    let path = match is_short {
+        true => format!("{}/data/{}", segments[0], segments[1..].join("/")),
+        false => path.to_owned(),
     };
-    Some(Reference::Vault { path, written, field: field.to_owned() })
+    Some(Reference::Vault { path, field: field.to_owned(), is_short })
 }
 
 /// A segment that stays where it is written when a server joins the path.

@@ -1,6 +1,8 @@
 //! How the last look for newer files went, whether each source of files is in use and could be had, and whether the settings
 //! of a proxy can be read.
 
+use std::sync::atomic::Ordering;
+
 use enrich::maxmind::download::{Kind, Site};
 use enrich::maxmind::update;
 use enrich::secrets::Environment;
@@ -11,7 +13,8 @@ use crate::files::lists;
 use crate::functions::status::updates;
 use crate::pg::catalog::Schema;
 use crate::pg::{argument, time, tx};
-use crate::settings;
+use crate::shared::{kind, state};
+use crate::{settings, shared};
 
 /// What the sources with their own schedules could not do as a whole stands in the jobs alone. A role may not be allowed to
 /// read these: the rest of the check goes on then.
@@ -31,6 +34,7 @@ pub fn last_update(schema: &Schema) -> Vec<Finding> {
 pub fn look(schema: &Schema) -> Vec<Finding> {
     let mut found = sources(schema);
     found.extend(own_schedules(schema));
+    found.extend(under_way());
     found.extend(proxy());
     found
 }
@@ -75,7 +79,8 @@ fn sources(schema: &Schema) -> Vec<Finding> {
         }
     }
     for (site, wait) in troubles {
-        let (host, why, at) = (site.host(), wait.why, time::text(wait.until));
+        let (host, why, at) = (site.host(), wait.reason(None), time::text(wait.until));
+        let since = wait.since.map(|since| format!("; failing since {}", time::text(since))).unwrap_or_default();
         let name = match site.kind() {
             Kind::Database => site.name().name().to_owned(),
             Kind::List => format!("list {}", site.name().name()),
@@ -83,11 +88,24 @@ fn sources(schema: &Schema) -> Vec<Finding> {
         found.push(Finding::new(
             "mmdb sources",
             "warning",
-            format!("{name} from {host}: {why}; tried again at {at}."),
+            format!("{name} from {host}: {why}; tried again at {at}{since}."),
             Some(format!("{}  -- after correcting what it says", select(schema, "update_maxmind", "true"))),
         ));
     }
     found
+}
+
+/// What an update is at, in whichever database: all others of the server wait for its end.
+fn under_way() -> Option<Finding> {
+    let jobs = shared::shared().map(|shared| &shared.jobs[..]).unwrap_or_default();
+    let runs = jobs.iter().any(|job| {
+        job.state.load(Ordering::Acquire) == state::RUNNING && job.kind.load(Ordering::Relaxed) == kind::UPDATE
+    });
+    // What a server that was killed left behind is under way no more.
+    let at = runs.then(|| update::under_way(&settings::place::directory(), time::now_unix_us())).flatten()?;
+    let (what, host, since) = (at.what, at.host, time::text(at.since));
+    let detail = format!("{what} is being fetched from {host} since {since}; other downloads wait for its end.");
+    Some(Finding::new("mmdb sources", "ok", detail, None))
 }
 
 fn proxy() -> Option<Finding> {

@@ -31,6 +31,11 @@ impl Jobs {
         self.that_are(state::SUBMITTED).filter(is_cancelled).for_each(|job| finish(job, outcome::CANCELLED, None));
     }
 
+    /// Whether the one that runs is to end: at once, since a server may send for half an hour.
+    pub fn are_cancelled(&self) -> bool {
+        self.that_are(state::RUNNING).any(|job| job.cancel.load(Ordering::Acquire))
+    }
+
     /// Ends those of a worker that ended in the middle: their files are in place or removed.
     pub fn end_orphaned(&self) {
         for job in self.that_are(state::RUNNING) {

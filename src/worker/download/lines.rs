@@ -43,13 +43,15 @@ pub fn line(told: &Told, host: &str) -> Line {
         Done::Waits(wait) => {
             failed = true;
             again = Some(wait.until);
-            let (at, why) = (time::text(wait.until), wait.why);
-            if why.is_refusal() {
-                format!("{name}: not asked for: {why}; tried again at {at}, or by update_maxmind(true)")
+            let (at, why) = (time::text(wait.until), wait.reason(Some(host)));
+            let since = wait.since.map(|since| format!("; failing since {}", time::text(since))).unwrap_or_default();
+            if wait.why.is_refusal() {
+                format!("{name}: not asked for: {why}; tried again at {at}, or by update_maxmind(true){since}")
             } else {
-                format!("{name}: not asked for until {at}: {why}")
+                format!("{name}: not asked for until {at}: {why}{since}")
             }
         }
+        Done::Cancelled => format!("{name}: cancelled"),
         Done::Foreign => format!("{name}: not MaxMind's, and not asked for"),
         Done::Unwanted => format!("{name}: not asked for: there is no licence key"),
         Done::Keyless(why) => {
@@ -59,11 +61,7 @@ pub fn line(told: &Told, host: &str) -> Line {
         Done::Failed(error, at) => {
             failed = true;
             again = *at;
-            match error {
-                // No host has a part in these.
-                DownloadError::Disk(_) | DownloadError::Setting(_) => format!("{name}: {error}"),
-                _ => format!("{name}: {error} ({host})"),
-            }
+            if error.is_of_host() { format!("{name}: {error} ({host})") } else { format!("{name}: {error}") }
         }
     };
     match done {

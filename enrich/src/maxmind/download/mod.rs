@@ -71,4 +71,6 @@ pub(super) mod for_tests {
 }
 
 #[cfg(test)]
+mod slow_tests;
+#[cfg(test)]
 mod tests;

@@ -277,3 +277,64 @@ proptest! {
         let _ = attempts.may(now, &city(), &credentials("1"), false);
     }
 }
+
+#[test]
+fn why_and_since_when_a_file_cannot_be_had_is_kept_until_it_can() {
+    let directory = Directory::new();
+    let path = directory.path().join("downloads.json");
+    let sites = Site::list("a=https://x.example/a#list").unwrap();
+    let mut attempts = Attempts::default();
+    let failures = [(NOON, DownloadError::Page), (NOON + minutes(10), DownloadError::Network("é".repeat(1000)))];
+    for (at, error) in &failures {
+        attempts.asks(*at, &sites[0]);
+        attempts.told(*at, &sites[0], Err((error, credentials("1"))));
+        attempts.failed(*at, &city(), &credentials("1"), error);
+    }
+    attempts.save(&path).unwrap();
+    let attempts = Attempts::load(&path, NOON);
+    let of_site = attempts.trouble(&sites[0]).unwrap();
+    let of_maxmind = attempts.may(NOON + minutes(11), &city(), &credentials("1"), false).unwrap_err();
+    for wait in [of_site, of_maxmind] {
+        assert_eq!(wait.since, Some(NOON), "of the first one");
+        let text = wait.cause.as_ref().unwrap().text.clone();
+        assert!(text.starts_with("éé") && text.len() <= 255, "of the last one: {text}");
+        assert_eq!(wait.reason(None), format!("the last download failed: {text}"));
+        assert_eq!(wait.reason(Some("x.example")), format!("the last download failed: {text} (x.example)"));
+    }
+    // A reason that says it all is not told twice, and one of no host names none.
+    let reason = |error: DownloadError| {
+        let mut attempts = Attempts::default();
+        attempts.asks(NOON, &sites[0]);
+        attempts.told(NOON, &sites[0], Err((&error, credentials("1"))));
+        attempts.trouble(&sites[0]).unwrap().reason(Some("x.example"))
+    };
+    assert_eq!(reason(DownloadError::Denied), "the server refuses this file");
+    assert_eq!(reason(DownloadError::Disk(std::io::Error::other("full"))), "the last download failed: full");
+    assert_eq!(
+        reason(DownloadError::Page),
+        "the last download failed: the answer is a web page, not a file (x.example)"
+    );
+}
+
+#[test]
+fn a_ledger_of_before_has_no_reasons_and_is_read() {
+    let directory = Directory::new();
+    let path = directory.path().join("downloads.json");
+    let mut attempts = Attempts::default();
+    attempts.failed(NOON, &city(), &credentials("1"), &DownloadError::Page);
+    let mut older = serde_json::to_value(&attempts).unwrap();
+    older.as_object_mut().unwrap().remove("under_way").unwrap();
+    let failed = older["failed"][city().name()].as_object_mut().unwrap();
+    assert!(failed.remove("since").is_some() && failed.remove("cause").is_some());
+    std::fs::write(&path, older.to_string()).unwrap();
+    let mut attempts = Attempts::load(&path, NOON);
+    let wait = |attempts: &Attempts| attempts.may(NOON, &city(), &credentials("1"), false).unwrap_err();
+    assert_eq!(wait(&attempts).reason(Some("x.example")), "the last download failed");
+    assert_eq!((wait(&attempts).why, wait(&attempts).since), (Closed::BackOff, None));
+    // Its beginning is lost, not its end.
+    attempts.failed(NOON, &city(), &credentials("1"), &DownloadError::Cut);
+    assert_eq!(
+        (wait(&attempts).since, wait(&attempts).cause.unwrap().text),
+        (None, "the answer was cut short".to_owned())
+    );
+}

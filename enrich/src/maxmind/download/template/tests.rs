@@ -20,7 +20,7 @@ fn places_are_filled_and_secrets_escaped() {
         ("https://a.example/{secret:env:A}/x?y={year}", "https://a.example/%3Cenv%3AA%3E%2F%26/x?y=2026"),
         (
             "https://a.example/x?token={secret:vault://kv/a#b}&z",
-            "https://a.example/x?token=%3Cvault%3A%2F%2Fkv%2Fdata%2Fa%23b%3E%2F%26&z",
+            "https://a.example/x?token=%3Cvault%3A%2F%2Fkv%2Fa%23b%3E%2F%26&z",
         ),
         ("https://me:{secret:env:A}@a.example/x", "https://a.example/x"),
         ("https://{secret:op://a b/c/d@e}@a.example/x", "https://a.example/x"),

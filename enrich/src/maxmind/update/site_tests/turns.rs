@@ -142,3 +142,29 @@ fn a_source_of_maxminds_edition_stands_before_maxmind_and_others_are_told_why_no
     update.maxmind = MaxMind::Keyless("why".to_owned());
     assert_eq!(bench.told(&update, NOON), "Unchanged | Keyless(\"why\") | Foreign");
 }
+
+#[test]
+fn what_is_under_way_is_known_to_others_and_what_is_cancelled_is_no_failure() {
+    let state: Arc<Mutex<Option<PathBuf>>> = Arc::default();
+    let (seen, told): (Arc<Mutex<Vec<UnderWay>>>, _) = (Arc::default(), state.clone());
+    let (kept, cancel) = (seen.clone(), Arc::<Cancel>::default());
+    let ends = cancel.clone();
+    let fake = Fake::start(move |_| {
+        kept.lock().extend(under_way(told.lock().as_ref().unwrap(), NOON));
+        ends.cancel();
+        Reply::new(200, &[], b"192.0.2.0/24\n")
+    });
+    let bench = Bench::new(&fake);
+    let host = fake.url("localhost");
+    let update = Update { cancel, ..bench.update(&format!("a={host}/a#list, b={host}/b#list")) };
+    *state.lock() = Some(update.state_dir.clone());
+    assert_eq!(bench.told(&update, NOON), "Cancelled | Cancelled");
+    let what =
+        UnderWay { what: "list a".to_owned(), host: host.strip_prefix("https://").unwrap().to_owned(), since: NOON };
+    assert_eq!(*seen.lock(), [what], "the second one was not asked");
+    assert_eq!(under_way(&update.state_dir, NOON), None, "it has ended");
+    assert_eq!(troubles(&update.state_dir, &update.sites, NOON).len(), 0);
+    // Nobody has to wait for the next try.
+    let again = bench.update(&format!("b={host}/b#list"));
+    assert_eq!(bench.told(&again, NOON), "Downloaded");
+}
