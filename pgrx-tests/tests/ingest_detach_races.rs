@@ -29,6 +29,8 @@ fn populate_between(db: &Db, before: &str, after: &str) -> String {
     let mut session = db.connect();
     run(&mut session, &format!("BEGIN; {before}"));
     scope(|scope| {
+        // A failure here ends it, so that the other one does not wait for ever.
+        let mut session = session;
         let populate = scope.spawn(|| value(&mut db.connect(), POPULATE));
         wait_for_lock(db, POPULATE);
         run(&mut session, after);
@@ -86,6 +88,7 @@ fn a_populate_that_waits_keeps_nobody_from_what_it_needs_next() {
     let mut session = db.connect();
     run(&mut session, "BEGIN; SELECT forget_ip_source('ev')");
     scope(|scope| {
+        let mut session = session;
         let populate = scope.spawn(|| refused(&mut db.connect(), POPULATE));
         wait_for_lock(&db, POPULATE);
         run(&mut session, "COMMIT");
@@ -100,6 +103,7 @@ fn interrupt_detach(db: &Db) {
     let mut reader = db.connect();
     run(&mut reader, "BEGIN; SELECT count(*) FROM ev");
     scope(|scope| {
+        let mut reader = reader;
         let detach = scope.spawn(|| refused(&mut db.connect(), &statement));
         db.wait("SELECT count(*) FROM pg_inherits WHERE inhdetachpending", "1");
         wait_for_lock(db, &statement);
@@ -107,8 +111,8 @@ fn interrupt_detach(db: &Db) {
             "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = '{statement}' AND datname = current_database()"
         ));
         assert_eq!(detach.join().expect("the other session").message, "canceling statement due to user request");
+        run(&mut reader, "COMMIT");
     });
-    run(&mut reader, "COMMIT");
     assert_eq!(db.value("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"), "1");
 }
 

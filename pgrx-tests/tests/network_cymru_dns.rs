@@ -270,32 +270,6 @@ fn an_as_is_asked_about_again_once_its_name_is_old() {
 }
 
 #[test]
-fn while_a_session_holds_the_table_of_names_answers_come_and_their_names_follow() {
-    let world = start(options());
-    world.fakes.name(64501, "FIRST");
-    world.fakes.name(64502, "SECOND");
-    let row = "cymru_status, asn_number, asn_org";
-    world.ingest(&["45.1.0.1"]);
-    world.wait_row("45.1.0.1", row, "found|64501|FIRST");
-    let worker = world.value("SELECT worker_pid FROM enrichment_status");
-    let mut holder = world.cluster.connect(DB);
-    holder.batch_execute("BEGIN; LOCK TABLE asn_inventory IN ACCESS EXCLUSIVE MODE").expect("held");
-    // The next worker has no name in its memory. In a network that is known, a row keeps the one that it has.
-    world.sql(&format!("SELECT pg_terminate_backend({worker})"));
-    world.sql("UPDATE ip_inventory SET cymru_status = 'pending' WHERE ip_address = '45.1.0.1'");
-    world.ingest(&["45.2.0.1"]);
-    world.wait_row("45.2.0.1", row, "found|64502|");
-    world.wait_row("45.1.0.1", row, "found|64501|FIRST");
-    // What is written does not keep what comes after it.
-    world.ingest(&["45.3.0.1"]);
-    world.wait_row("45.3.0.1", "cymru_status, asn_number", "found|64503");
-    holder.batch_execute("COMMIT").expect("released");
-    world.wait_row("45.2.0.1", row, "found|64502|SECOND");
-    assert_eq!(world.row("45.1.0.1", row), "found|64501|FIRST");
-    assert_eq!(world.fakes.times(Service::Dns, "45.2.0.1"), 1);
-}
-
-#[test]
 fn maxmind_takes_precedence_in_its_own_answers() {
     let world = start(options());
     world.fakes.announce("8.8.8.0/24", &[65000], "FR");

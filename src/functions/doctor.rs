@@ -214,6 +214,14 @@ fn sightings(schema: &Schema) -> Vec<Finding> {
 /// The longest wait for a lock: the doctor must not become another session that hangs.
 const PATIENCE: &std::ffi::CStr = c"300ms";
 
+/// Settings for the doctor's queries. They are short: to compile one would take longer.
+fn in_haste() -> Settings {
+    let settings = Settings::begin();
+    settings.set(c"lock_timeout", PATIENCE);
+    settings.set(c"jit", c"off");
+    settings
+}
+
 sql_function!(
     /// `enrichment_doctor() → setof (check_name, level, detail, remedy)`.
     enrichment_doctor,
@@ -222,13 +230,13 @@ sql_function!(
         let schema = Schema::of(call);
         let mut rows = Rows::begin(call);
         // Before anything of the extension's is read.
-        let planted = Planted::look(&schema);
+        let planted = {
+            let _settings = in_haste();
+            Planted::look(&schema)
+        };
         for group in &GROUPS {
             let looked = tx::attempt(|| {
-                let settings = Settings::begin();
-                settings.set(c"lock_timeout", PATIENCE);
-                // These queries are short; to compile them would take longer.
-                settings.set(c"jit", c"off");
+                let _settings = in_haste();
                 match &planted {
                     Ok(planted) => leave_out(&schema, group, planted).unwrap_or_else(|| (group.look)(&schema)),
                     Err(failure) if !group.needs.is_empty() => could_not_look(&schema, group, failure),

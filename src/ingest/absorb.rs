@@ -131,7 +131,6 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     }
     // The next steps must see the deletions.
     tx::next_command();
-    taken.gather(schema);
     let mut addresses: Vec<(IpAddr, Pending)> = std::mem::take(&mut taken.addresses).into_iter().collect();
     addresses.sort_unstable_by_key(|(ip, _)| *ip);
 
@@ -142,6 +141,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
         citus::bound_waits(&settings, c"10s");
     }
     settings.set(c"lock_timeout", c"500ms");
+    taken.gather(schema);
     let halving = Halving::new("asn_inventory absorb", PATIENCE);
     let mut round = Round {
         schema,

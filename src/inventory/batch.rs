@@ -6,7 +6,7 @@
 //! in one statement, Citus keeps every other statement on several of these out, whatever rows it is of: halves would meet that
 //! lock again and again, until hardly more than a row is left. A statement on a single shard waits for rows alone.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::heap;
@@ -113,13 +113,34 @@ impl Halving {
             tell(Outcome::Left(rows));
             return;
         }
+        match self.attempt(rows, write) {
+            Ok(result) => tell(Outcome::Written(rows, result)),
+            Err(failure) => self.take_apart(rows, failure, apart, hurry, write, tell),
+        }
+    }
+
+    /// Writes rows as a whole. A failure that no row is the cause of is raised.
+    fn attempt<T, R>(&mut self, rows: &[T], write: &mut impl FnMut(&[T]) -> R) -> Result<R, Failure> {
         let failure = match tx::attempt(|| memory::within(self.memory, || write(rows))) {
-            Ok(result) => return tell(Outcome::Written(rows, result)),
+            Ok(result) => return Ok(result),
             Err(failure) if !failure.may_be_of_a_row() => failure.raise(),
             Err(failure) => failure,
         };
+        *(if failure.is_lock() { &mut self.waits } else { &mut self.faults }) += 1;
+        Err(failure)
+    }
+
+    /// Writes rows in parts that could not be written as a whole.
+    fn take_apart<T, R>(
+        &mut self,
+        rows: &[T],
+        failure: Failure,
+        apart: &impl Fn(&[T]) -> Vec<Vec<T>>,
+        hurry: &impl Fn(),
+        write: &mut impl FnMut(&[T]) -> R,
+        tell: &mut impl FnMut(Outcome<'_, T, R>),
+    ) {
         let is_lock = failure.is_lock();
-        *(if is_lock { &mut self.waits } else { &mut self.faults }) += 1;
         if let [row] = rows {
             tell(Outcome::Refused(row, failure));
             return;
@@ -127,8 +148,20 @@ impl Halving {
         hurry();
         let parts = if is_lock { apart(rows) } else { Vec::new() };
         if parts.len() > 1 {
+            // Each as a whole first: what nobody holds does not wait for the others.
+            let mut held = Vec::new();
             for part in &parts {
-                self.write_part(part, is_lock, apart, hurry, write, tell);
+                match self.attempt(part, write) {
+                    Ok(result) => tell(Outcome::Written(part, result)),
+                    Err(failure) => held.push((part, failure)),
+                }
+            }
+            for (part, failure) in held {
+                if part.len() > 1 && self.waits >= self.most {
+                    tell(Outcome::Left(part));
+                } else {
+                    self.take_apart(part, failure, apart, hurry, write, tell);
+                }
             }
             return;
         }
@@ -140,7 +173,7 @@ impl Halving {
     }
 }
 
-/// The rows of each shard, where Citus distributes the inventory; else none.
+/// The rows of each shard, where Citus distributes the inventory, in the order of the first ones; else none.
 pub fn by_shard<T: Clone>(schema: &Schema, rows: &[T], ip: impl Fn(&T) -> IpAddr) -> Vec<Vec<T>> {
     if !heap::is_everywhere(schema) {
         return Vec::new();
@@ -152,11 +185,15 @@ pub fn by_shard<T: Clone>(schema: &Schema, rows: &[T], ip: impl Fn(&T) -> IpAddr
          FROM pg_catalog.unnest($2) WITH ORDINALITY AS a(ip, place) ORDER BY a.place",
         &[argument::oid(schema.relation(c"ip_inventory")), argument::addresses(&ips)],
     );
-    let mut by_shard: BTreeMap<Option<i64>, Vec<T>> = BTreeMap::new();
+    let (mut parts, mut places): (Vec<Vec<T>>, HashMap<Option<i64>, usize>) = Default::default();
     for (row, place) in rows.iter().zip(0..found.len()) {
-        by_shard.entry(found.get(place, 1)).or_default().push(row.clone());
+        let part = *places.entry(found.get(place, 1)).or_insert(parts.len());
+        if part == parts.len() {
+            parts.push(Vec::new());
+        }
+        parts[part].push(row.clone());
     }
-    by_shard.into_values().collect()
+    parts
 }
 
 /// For transactions of our own: waits for locks are short until it ends, on other nodes too.

@@ -3,7 +3,6 @@
 //! Batches go in as one JSON text: answers are few next to observations, and a row is read back by its fields' names.
 
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::net::IpAddr;
 
 use enrich::address::effective;
@@ -27,20 +26,12 @@ pub(super) const OF_WIDER: &str = "asked again: the answer was that of a wider n
 
 /// Answers that were given before, for effective addresses inside of them; the longest prefix that holds still, by the
 /// settings of now: they may have become shorter since the answer was written. A name that is too old is left out, so that the AS
-/// is asked about again. Without `named`, all are, and their table is not read.
-pub fn known(schema: &Schema, ips: &[IpAddr], lives: &Lifetimes, named: bool) -> Vec<(IpAddr, Answer)> {
-    let [name, names] = if named {
-        let fresh = "(n.details_ts IS NULL OR n.details_ts BETWEEN now() - $2 AND now() + interval '1 day')";
-        let names = format!("LEFT JOIN {}.asn_inventory n ON n.asn_number = p.origins[1] AND {fresh}", schema.name);
-        ["n.asn_org".to_owned(), names]
-    } else {
-        ["NULL::text".to_owned(), String::new()]
-    };
-    let tables: &[&CStr] = if named { &[c"cymru_prefix", c"asn_inventory"] } else { &[c"cymru_prefix"] };
-    let sql = Sql::on_all(schema, tables);
+/// is asked about again.
+pub fn known(schema: &Schema, ips: &[IpAddr], lives: &Lifetimes) -> Vec<(IpAddr, Answer)> {
+    let sql = Sql::on_all(schema, &[c"cymru_prefix", c"asn_inventory"]);
     let found = sql.query(
         &format!(
-            "SELECT a.ip, p.announced, p.origins[1], p.country_code, {name}, p.answered_at
+            "SELECT a.ip, p.announced, p.origins[1], p.country_code, n.asn_org, p.answered_at
              FROM pg_catalog.unnest($1) AS a(ip)
              CROSS JOIN LATERAL (SELECT c.* FROM {0}.cymru_prefix c
                                  WHERE c.prefix >>= a.ip AND c.expires_at > now() AND c.answered_at < now() + interval '1 day'
@@ -48,7 +39,8 @@ pub fn known(schema: &Schema, ips: &[IpAddr], lives: &Lifetimes, named: bool) ->
                                           OR c.announced IS NULL AND c.answered_at >= now() - $3)
                                      AND NOT {TOO_WIDE}
                                  ORDER BY masklen(c.prefix) DESC LIMIT 1) p
-             {names}",
+             LEFT JOIN {0}.asn_inventory n ON n.asn_number = p.origins[1]
+                 AND (n.details_ts IS NULL OR n.details_ts BETWEEN now() - $2 AND now() + interval '1 day')",
             schema.name
         ),
         &[argument::addresses(ips), argument::interval(lives.cymru), argument::interval(lives.cymru_negative)],
@@ -93,7 +85,6 @@ fn known_row(found: &Table<'_>, row: usize) -> Option<(IpAddr, Answer)> {
         network,
         country: found.text(row, 4),
         org: found.text(row, 5),
-        org_unread: false,
         answered_at: moment_us(found, row, 6),
     };
     Some((found.get::<Inet>(row, 1)?.ip, answer))
@@ -134,14 +125,14 @@ pub fn keep_prefixes(schema: &Schema, prefixes: &[Prefix], lifetimes: &Lifetimes
 
 /// Writes answers to addresses. One that is kept by network is as old as it was: dated anew, it would be valid twice as long. But
 /// not in a row whose answer of version 0.1.0 is in doubt, which would pass for that again. A row that MaxMind has an ASN for by
-/// now is left as it is; a name that could not be read stays, where it is that of the same AS. Returns how many were written.
+/// now is left as it is. Returns how many were written.
 pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
     let ips: Vec<IpAddr> = rows.iter().map(|(ip, _)| *ip).collect();
     let rows: Vec<Value> = rows
         .iter()
         .map(|(ip, a)| {
             json!({
-                "ip": ip.to_string(), "asn": a.asn, "org": a.org, "unread": a.org_unread, "country": a.country,
+                "ip": ip.to_string(), "asn": a.asn, "org": a.org, "country": a.country,
                 "answered": a.answered_at.and_then(iso),
                 "network": a.network.map(|network| network.to_string()),
             })
@@ -150,10 +141,7 @@ pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
     Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {0}.ip_inventory i SET
-                 asn_number = r.asn,
-                 asn_org = CASE WHEN r.org IS NULL AND r.unread AND i.asn_source = 'cymru' AND i.asn_number = r.asn
-                                THEN i.asn_org ELSE r.org END,
-                 asn_source = CASE WHEN r.asn IS NOT NULL THEN 'cymru' END,
+                 asn_number = r.asn, asn_org = r.org, asn_source = CASE WHEN r.asn IS NOT NULL THEN 'cymru' END,
                  network = CASE WHEN r.network IS NOT NULL THEN r.network WHEN i.asn_source = 'cymru' THEN NULL ELSE i.network END,
                  country_code = CASE WHEN i.country_code IS NULL OR i.country_source = 'cymru' THEN r.country ELSE i.country_code END,
                  country_source = CASE WHEN i.country_code IS NULL OR i.country_source = 'cymru'
@@ -161,7 +149,7 @@ pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
                  cymru_status = CASE WHEN r.asn IS NOT NULL THEN 'found' ELSE 'not_found' END,
                  cymru_ts = CASE WHEN r.answered IS NULL OR i.cymru_detail = '{OF_WIDER}' THEN $3 ELSE r.answered END,
                  cymru_attempts = 0, cymru_retry_at = NULL, cymru_detail = NULL, enrichment_ts = now()
-             FROM pg_catalog.json_to_recordset($1::json) AS r(ip inet, asn bigint, org text, unread bool, network cidr, country text, answered timestamptz)
+             FROM pg_catalog.json_to_recordset($1::json) AS r(ip inet, asn bigint, org text, network cidr, country text, answered timestamptz)
              WHERE i.ip_address = ANY ($2) AND i.ip_address = r.ip AND i.asn_source IS DISTINCT FROM 'maxmind'",
             schema.name
         ),

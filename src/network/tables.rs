@@ -8,7 +8,6 @@ use enrich::campaign::claim::{Claim, Found, Rows};
 use enrich::campaign::effect::Skipped;
 use enrich::cymru::AsName;
 use enrich::cymru::answer::{Answer, Prefix};
-use enrich::freshness::Lifetimes;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
 use enrich::quota::shared::Account;
@@ -81,7 +80,7 @@ pub fn find(claim: &Claim) -> Result<Found, tx::Failure> {
     let found = in_schema(work, |schema| {
         let rows = due::claim(schema, claim.source, which, &lifetimes, claim.limit);
         let ips: Vec<IpAddr> = rows.iter().map(|row| effective(row.ip)).collect();
-        let known = if claim.known && !ips.is_empty() { known(schema, &ips, &lifetimes) } else { Vec::new() };
+        let known = if claim.known && !ips.is_empty() { cymru::known(schema, &ips, &lifetimes) } else { Vec::new() };
         // Rows that are due for the first time have no answer.
         let known = if claim.rows == Rows::Due {
             known
@@ -97,19 +96,6 @@ pub fn find(claim: &Claim) -> Result<Found, tx::Failure> {
         pgrx::log!("asn_inventory: the addresses due for {name} could not be read, trying again: {}", failure.message);
     }
     found
-}
-
-/// The known answers of their networks. While somebody holds the table of names, without these: they are looked for once
-/// more before the answers are written.
-fn known(schema: &Schema, ips: &[IpAddr], lifetimes: &Lifetimes) -> Vec<(IpAddr, Answer)> {
-    match tx::attempt(|| cymru::known(schema, ips, lifetimes, true)) {
-        Ok(known) => known,
-        Err(failure) if failure.is_lock() => {
-            batch::hurry();
-            cymru::known(schema, ips, lifetimes, false)
-        }
-        Err(failure) => failure.raise(),
-    }
 }
 
 /// Writes what Team Cymru said.

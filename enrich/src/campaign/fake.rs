@@ -79,8 +79,6 @@ pub struct World {
     pub doubts: usize,
     /// How often no row was left to be made due.
     pub reopened: usize,
-    /// The names of Team Cymru's answers, as they were last written.
-    pub orgs: HashMap<IpAddr, Option<String>>,
 }
 
 /// Wednesday, 2025-01-08 12:00 UTC.
@@ -160,7 +158,6 @@ impl World {
             counted: Vec::new(),
             doubts: 0,
             reopened: 0,
-            orgs: HashMap::new(),
         };
         world.tell(Event::Started);
         world
@@ -310,9 +307,6 @@ impl World {
             }
             Effect::WriteCymru(batch) => {
                 let written = self.write(Source::Cymru, &batch.ready, &batch.failed, &batch.skipped);
-                if written.is_ok() {
-                    self.orgs.extend(batch.ready.iter().map(|(ip, answer)| (*ip, answer.org.clone())));
-                }
                 self.results.push_back(Event::CymruWritten(batch, written));
             }
             Effect::WriteGreyNoise(batch) => {

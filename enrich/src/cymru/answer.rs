@@ -19,8 +19,6 @@ pub struct Answer {
     pub country: Option<String>,
     /// Name of the AS, once it is known.
     pub org: Option<String>,
-    /// The stored name could not be read: a row that has one for this AS keeps it.
-    pub org_unread: bool,
     /// When it was given, where it comes from the answers that are kept by network; `None`: just now. Dated by its use, it
     /// would stay valid twice as long.
     pub answered_at: Option<Micros>,
@@ -34,7 +32,6 @@ impl Answer {
             network: announcement.map(|a| a.prefix),
             country: announcement.and_then(|a| a.country.clone()),
             org: announcement.and_then(|a| a.as_name.clone()),
-            org_unread: false,
             answered_at: None,
         }
     }

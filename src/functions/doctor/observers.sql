@@ -33,6 +33,13 @@ observer AS MATERIALIZED (
            EXISTS (SELECT FROM unnest(c.reloptions) o WHERE o IN ('replica=true', 'replica=on', 'replica=1', 'replica=yes')) AS replica
     FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am a ON a.oid = c.relam
     WHERE a.amname = 'ip_observer'),
+-- What all indexes of a table read.
+reading AS MATERIALIZED (
+    SELECT o.indrelid, array_agg(u) AS columns FROM observer o, unnest(o.selectors) u WHERE o.indisvalid GROUP BY o.indrelid),
+-- The table above, from whose index a partition has one.
+given AS MATERIALIZED (
+    SELECT i.inhrelid AS indexrelid, o.indrelid AS above FROM pg_inherits i JOIN observer o ON o.indexrelid = i.inhparent
+    WHERE o.indrelid IN (SELECT f.tbl FROM family f)),
 member AS MATERIALIZED (
     SELECT f.root, f.tbl, f.tbl = f.root AS is_root FROM family f JOIN pg_class c ON c.oid = f.tbl JOIN source s ON s.tbl = f.root
     WHERE c.relkind IN ('r', 'p') AND s.method = 'index'
@@ -69,21 +76,20 @@ SELECT 'observer indexes', 'error',
               array_to_string((array_agg(o.indexrelid::regclass::text ORDER BY o.indexrelid))[1:3], ', '),
               CASE WHEN count(*) > 3 THEN format(' and %s others', count(*) - 3) END, s.name), s.attach
 FROM observer o JOIN family f ON f.tbl = o.indrelid JOIN source s ON s.tbl = f.root AND s.method = 'index'
+     LEFT JOIN reading r ON r.indrelid = o.indrelid
 WHERE o.indisvalid AND (f.tbl = f.root OR f.tbl NOT IN (SELECT other.tbl FROM source other))
   AND (NOT o.selectors <@ s.ip_columns OR o.only_where IS DISTINCT FROM s.only_where OR o.sensor IS DISTINCT FROM s.sensor OR (o.observed_at IS NOT NULL) <> s.has_time
-       OR NOT s.ip_columns <@ ARRAY(SELECT u FROM observer other, unnest(other.selectors) u WHERE other.indrelid = o.indrelid AND other.indisvalid))
+       OR NOT s.ip_columns <@ coalesce(r.columns, '{}'))
 GROUP BY s.tbl, s.name, s.attach
 UNION ALL
 SELECT 'observer indexes', 'error', format('%s and %s read the same, each for itself: rows that both observe are counted twice.', least(o.indexrelid, p.indexrelid)::regclass, greatest(o.indexrelid, p.indexrelid)::regclass),
        format('DROP INDEX %s;  -- %sor the other, or let one read what both do', greatest(o.indexrelid, p.indexrelid)::regclass,
               CASE WHEN $3 AND o.indrelid = ANY ($1) THEN 'on the coordinator; ' END)
 FROM observer o JOIN observer p ON p.indrelid = o.indrelid AND p.indexrelid > o.indexrelid
+     LEFT JOIN given g ON g.indexrelid = o.indexrelid LEFT JOIN given h ON h.indexrelid = p.indexrelid
 WHERE (o.indisvalid OR o.relkind = 'I') AND (p.indisvalid OR p.relkind = 'I') AND o.selectors && p.selectors AND o.selectors <> p.selectors AND p.indrelid IN (SELECT f.tbl FROM family f)
   -- Those that a partition has by the table above go with that one's, which has a finding of its own.
-  AND NOT EXISTS (SELECT FROM pg_inherits i JOIN observer above ON above.indexrelid = i.inhparent
-                  JOIN pg_inherits j ON j.inhrelid = p.indexrelid JOIN observer other ON other.indexrelid = j.inhparent
-                  WHERE i.inhrelid = o.indexrelid AND above.indrelid IN (SELECT f.tbl FROM family f)
-                    AND above.indrelid = other.indrelid)
+  AND (g.above = h.above) IS NOT TRUE
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger and the index %s: its rows are counted once, by the trigger.', o.indrelid::regclass, o.indexrelid::regclass),
        format('DROP INDEX %s;  -- %sor attach the table again with method => ''index''', o.indexrelid::regclass,

@@ -13,17 +13,19 @@ part AS (
     SELECT p.tbl::text AS name, p.tbl::oid AS tbl, n.top,
            -- Of such a table, which was restored from a dump, nobody can tell the rows of before.
            EXISTS (SELECT FROM @extschema@.ip_source s
-                   WHERE s.tbl = n.top AND s.populated_at IS NULL AND s.attached_on IS DISTINCT FROM p.attached_on) AS is_refused
+                   WHERE s.tbl = n.top AND s.populated_at IS NULL AND s.attached_on IS DISTINCT FROM p.attached_on) AS is_refused,
+           EXISTS (SELECT FROM @extschema@.ip_source s WHERE s.tbl = n.top AND s.populated_at IS NULL) AS is_uncounted
     FROM @extschema@.ip_source_part p JOIN nearest n ON n.tbl = p.tbl JOIN pg_class c ON c.oid = p.tbl
     WHERE p.populated_at IS NULL AND p.attached_snapshot IS NOT NULL
       AND (length(p.attached_snapshot) - length(replace(p.attached_snapshot, '>', ''))) % 2 = 0 AND p.attached_on = @extschema@._database_identity()),
 whole AS (
-    SELECT p.top, p.is_refused, count(*) AS tables, array_agg(p.name ORDER BY p.tbl) AS names FROM part p GROUP BY p.top, p.is_refused)
+    SELECT p.top, p.is_refused, count(*) AS tables, array_agg(p.name ORDER BY p.tbl) AS names, bool_or(p.is_uncounted) AS is_uncounted FROM part p GROUP BY p.top, p.is_refused)
 SELECT 'partitions', 'warning',
        CASE WHEN w.tables = 1 THEN format('%s had rows when it was put below an attached table; they are not counted.', w.names[1])
             ELSE format('%s%s had rows when they were put below %s; they are not counted.', array_to_string(w.names[1:3], ', '),
                         CASE WHEN w.tables > 3 THEN format(' and %s others', w.tables - 3) END, w.top::regclass) END,
        CASE WHEN w.tables = 1 THEN format('SELECT %s.populate_ip_inventory(%L);', '@extschema@', w.names[1])
             WHEN w.is_refused THEN format('SELECT %s.populate_ip_inventory(tbl) FROM unnest(%L::regclass[]) tbl;', '@extschema@', w.names)
-            ELSE format('SELECT %s.populate_ip_inventory(%L);', '@extschema@', w.top::regclass::text) END
+            ELSE concat(format('SELECT %s.populate_ip_inventory(%L);', '@extschema@', w.top::regclass::text),
+                        CASE WHEN w.is_uncounted THEN '  -- also counts the rows that were there before it was attached' END) END
 FROM whole w

@@ -19,8 +19,7 @@ pub(super) const CLAIM: usize = 50_000;
 impl Cymru {
     /// Starts the next campaign, if none is under way and anything is due.
     pub fn claim(&mut self, looking: bool, given: &Given<'_>, out: &mut Vec<Effect>) {
-        let is_full = self.locked.is_full() || self.names.is_full();
-        if self.is_busy() || is_full || !(looking || self.more) {
+        if self.is_busy() || self.locked.is_full() || !(looking || self.more) {
             return;
         }
         self.more = false;

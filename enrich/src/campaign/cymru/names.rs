@@ -1,8 +1,6 @@
 //! Names of autonomous systems. An answer over DNS has none: it waits here until the AS itself was asked about, so that
 //! its row is written once. A bulk answer has a name; its registration is asked about later, when no other question is
 //! open. A name is asked for again when it is as old as an answer may become; until the new one is there, it serves.
-//! While the table cannot be read, no answer waits for it: it is written without a name, and again with the one that is
-//! found later.
 
 mod numbers;
 #[cfg(test)]
@@ -17,14 +15,11 @@ use crate::cymru::AsName;
 use crate::cymru::answer::{Answer, StoredName};
 use crate::failure::Failure;
 use crate::fetcher::Request;
-use crate::time::Micros;
 
 /// Names that are kept in memory; beyond, all are forgotten and read again from the table.
 const KEPT: usize = 100_000;
 /// How long they are kept: the table knows which of them are too old.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
-/// With so many answers whose names could not be read, somebody holds the table: more would only fill the memory.
-const FULL: usize = 100_000;
 /// Questions about AS in flight.
 const IN_FLIGHT: usize = 32;
 
@@ -44,12 +39,6 @@ pub struct Names {
     checked: HashSet<u32>,
     /// Named by a bulk answer; the table may have the rest.
     unchecked: Numbers,
-    /// Answers that were written without a name, since the table could not be read.
-    unread: HashMap<IpAddr, Answer>,
-    /// Their addresses by AS. Some may have a later answer, of another one.
-    unread_of: HashMap<u32, Vec<IpAddr>>,
-    /// The table could not be read when that was last tried.
-    unreadable: bool,
     asked: HashSet<u32>,
     /// To be written down.
     pub learned: Vec<AsName>,
@@ -58,7 +47,6 @@ pub struct Names {
 impl Names {
     /// Gives an answer its name. `None`: it waits for one.
     pub fn complete(&mut self, ip: IpAddr, mut answer: Answer) -> Option<(IpAddr, Answer)> {
-        self.unread.remove(&ip);
         let Some(asn) = answer.asn.filter(|_| answer.org.is_none()) else { return Some((ip, answer)) };
         if let Some(name) = self.known.get(&asn) {
             answer.org = name.clone();
@@ -77,7 +65,7 @@ impl Names {
             self.forgotten = now;
             self.known.clear();
             // Those of answers that wait are still needed.
-            self.old.retain(|asn, _| self.waiting.contains_key(asn) || self.unread_of.contains_key(asn));
+            self.old.retain(|asn, _| self.waiting.contains_key(asn));
         }
     }
 
@@ -88,7 +76,6 @@ impl Names {
 
     /// The names that the table has of the AS it was asked about; returns the answers that waited for them.
     pub fn found(&mut self, asked: &[u32], stored: Vec<StoredName>) -> Vec<(IpAddr, Answer)> {
-        self.unreadable = false;
         let mut ready = Vec::new();
         for StoredName { asn, name, is_fresh } in stored {
             if !is_fresh {
@@ -109,22 +96,6 @@ impl Names {
             }
             if self.unchecked.remove(*asn) {
                 self.details.push(*asn);
-            }
-        }
-        ready
-    }
-
-    /// The table could not be read. Returns the answers that waited for a look into it, to be written without a name. They
-    /// keep the time of now: with the name, they are written again. What is not looked for yet still is, in a later turn.
-    pub fn could_not_be_read(&mut self, asked: &[u32], now: Micros) -> Vec<(IpAddr, Answer)> {
-        self.unreadable = true;
-        let mut ready = Vec::new();
-        for asn in asked.iter().filter(|asn| self.wanted.contains(**asn)) {
-            for (ip, mut answer) in self.waiting.remove(asn).unwrap_or_default() {
-                answer.answered_at.get_or_insert(now);
-                ready.push((ip, Answer { org: self.old.get(asn).cloned(), org_unread: true, ..answer.clone() }));
-                self.unread.insert(ip, answer);
-                self.unread_of.entry(*asn).or_default().push(ip);
             }
         }
         ready
@@ -191,8 +162,6 @@ impl Names {
     pub fn forget(&mut self) -> Vec<(IpAddr, Answer)> {
         self.checked.extend(self.wanted.iter());
         let ready = self.release();
-        self.unread.clear();
-        self.unread_of.clear();
         self.wanted.clear();
         self.details.clear();
         self.unchecked.clear();
@@ -227,16 +196,6 @@ impl Names {
         !self.waiting.is_empty()
     }
 
-    /// Whether the table is to be asked for something, and cannot be read.
-    pub fn is_unreadable(&self) -> bool {
-        self.unreadable && self.unknown().next().is_some()
-    }
-
-    /// Whether so many answers had to be written without a name that nothing more should be asked.
-    pub fn is_full(&self) -> bool {
-        self.unread.len() >= FULL
-    }
-
     fn learn(&mut self, asn: u32, name: Option<String>) -> Vec<(IpAddr, Answer)> {
         if self.known.len() >= KEPT {
             self.known.clear();
@@ -249,31 +208,15 @@ impl Names {
     /// The answers that wait for an AS whose name does not come: an older one serves.
     fn give_back(&mut self, asn: u32) -> Vec<(IpAddr, Answer)> {
         let name = self.old.get(&asn).cloned();
-        if name.is_none() {
-            // Written already, as they are.
-            self.take_unread(asn);
-        }
         self.named(asn, name)
     }
 
     fn named(&mut self, asn: u32, name: Option<String>) -> Vec<(IpAddr, Answer)> {
         self.checked.remove(&asn);
-        let mut ready = self.take_unread(asn);
-        ready.extend(self.waiting.remove(&asn).unwrap_or_default());
+        let mut ready = self.waiting.remove(&asn).unwrap_or_default();
         for (_, answer) in &mut ready {
             answer.org = name.clone();
         }
         ready
-    }
-
-    /// The answers of an AS that were written without a name, but for those that others came after.
-    fn take_unread(&mut self, asn: u32) -> Vec<(IpAddr, Answer)> {
-        let mut taken = Vec::new();
-        for ip in self.unread_of.remove(&asn).unwrap_or_default() {
-            if self.unread.get(&ip).is_some_and(|answer| answer.asn == Some(asn)) {
-                taken.extend(self.unread.remove(&ip).map(|answer| (ip, answer)));
-            }
-        }
-        taken
     }
 }

@@ -75,12 +75,8 @@ impl Cymru {
 
     /// Whether something is there to be written, or names are to be looked for in the table.
     pub fn is_unwritten(&self) -> bool {
-        !self.has_no_rows() || self.names.unknown().next().is_some()
-    }
-
-    /// Whether no row is there to be written.
-    fn has_no_rows(&self) -> bool {
-        self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty()
+        !(self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty())
+            || self.names.unknown().next().is_some()
     }
 
     /// How long it is until something is tried again whose row another session holds; `None`: nothing is held. After a
@@ -90,12 +86,12 @@ impl Cymru {
         self.locked.due_in(now).map(|wait| wait.max(pause))
     }
 
-    /// Whether anything of it is under way, but for what others hold: rows, and the table of names.
+    /// Whether anything of it is under way, but for rows that others hold.
     pub fn is_busy(&self) -> bool {
         !self.rounds.is_empty()
             || self.bulk_out
             || !self.dns_out.is_empty()
-            || self.is_unwritten() && !(self.has_no_rows() && self.names.is_unreadable())
+            || self.is_unwritten()
             || self.names.holds_answers()
             || self.claiming
             || self.writing

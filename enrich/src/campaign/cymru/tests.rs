@@ -393,7 +393,6 @@ fn a_network_that_is_known_is_not_asked_about_but_for_a_job_that_wants_all() {
         network: None,
         country: None,
         org: Some("EXAMPLE".to_owned()),
-        org_unread: false,
         answered_at: Some(NOON),
     };
     let found = || Found {

@@ -44,8 +44,8 @@ impl Cymru {
         if unknown.is_empty() { self.hand_over(out) } else { out.push(Effect::FindNames(unknown)) }
     }
 
-    /// The names that the table has of these AS. `None`: it could not be read, and is tried again. Answers do not wait for
-    /// that: somebody may hold the table for hours.
+    /// The names that the table has of these AS. `None`: it could not be read, and will be again. Answers that wait for a name
+    /// wait on: one that is only unread must not be overwritten.
     pub fn names_found(
         &mut self,
         asked: &[u32],
@@ -55,17 +55,14 @@ impl Cymru {
     ) {
         match found {
             Some(found) => self.ready.extend(self.names.found(asked, found)),
-            None => {
-                self.write_at = Some(given.now.steady + AGAIN);
-                self.ready.extend(self.names.could_not_be_read(asked, given.now.wall));
-            }
+            None => self.write_at = Some(given.now.steady + AGAIN),
         }
         self.hand_over(out);
     }
 
     fn hand_over(&mut self, out: &mut Vec<Effect>) {
         let batch = CymruBatch {
-            ready: latest(first(&mut self.ready)),
+            ready: first(&mut self.ready),
             prefixes: take(&mut self.prefixes),
             details: take(&mut self.names.learned),
             names: take(&mut self.bulk_names),
@@ -82,8 +79,7 @@ impl Cymru {
 
     /// Says that nothing is left that failed, if so.
     fn note_success(&self, out: &mut Vec<Effect>) {
-        let is_through = self.held.is_empty() && self.locked.is_empty() && !self.names.is_unreadable();
-        if is_through && self.write_at.is_none() {
+        if self.held.is_empty() && self.locked.is_empty() && self.write_at.is_none() {
             out.push(Effect::AllWritten(Source::Cymru));
         }
     }
@@ -114,8 +110,7 @@ impl Cymru {
                 self.prefixes.extend(prefixes);
                 self.names.learned.extend(details);
                 self.bulk_names.extend(names);
-                // Later answers stay behind them.
-                self.ready.splice(..0, ready);
+                self.ready.extend(ready);
                 self.failed.extend(failed);
                 self.skipped.extend(skipped);
                 return;
@@ -157,15 +152,6 @@ impl Cymru {
             interests.settle(*ip, Source::Cymru, if answer.asn.is_some() { End::Found(true) } else { End::NotFound });
         }
     }
-}
-
-/// Of several answers for one row, the last: a statement would write any of them.
-fn latest(mut ready: Vec<(IpAddr, Answer)>) -> Vec<(IpAddr, Answer)> {
-    let mut known = HashSet::new();
-    ready.reverse();
-    ready.retain(|(ip, _)| known.insert(*ip));
-    ready.reverse();
-    ready
 }
 
 /// A transaction's worth of rows.

@@ -2,7 +2,7 @@ use super::*;
 use crate::campaign::fake::{as_name, ip};
 
 fn answer(asn: u32) -> Answer {
-    Answer { asn: Some(asn), network: None, country: None, org: None, org_unread: false, answered_at: None }
+    Answer { asn: Some(asn), network: None, country: None, org: None, answered_at: None }
 }
 
 fn stored(asn: u32, name: &str, is_fresh: bool) -> StoredName {
@@ -143,38 +143,6 @@ fn only_what_the_table_was_asked_about_counts_as_looked_for() {
     assert_eq!(asked(&mut names), [1, 2]);
     assert_eq!(orgs(&names.found(&[3, 4], vec![stored(3, "FRESH", true), stored(4, "BULK", true)])), [Some("FRESH")]);
     assert!(asked(&mut names).is_empty() && unknown(&names).is_empty());
-}
-
-#[test]
-fn what_could_not_be_read_is_written_without_a_name_and_again_with_it() {
-    let mut names = Names::default();
-    names.complete(ip("198.51.0.1"), answer(1));
-    names.complete(ip("198.51.0.2"), answer(2));
-    names.came_along(3, "BULK");
-    let ready = names.could_not_be_read(&unknown(&names), 7);
-    assert!(ready.iter().all(|(_, answer)| answer.org_unread && answer.answered_at == Some(7)));
-    assert_eq!(orgs(&ready), [None, None]);
-    assert!(names.is_unreadable() && !names.holds_answers() && asked(&mut names).is_empty());
-    assert_eq!(unknown(&names), [1, 2, 3], "they are looked for later");
-    // Another answer came after it.
-    names.complete(ip("198.51.0.2"), answer(4));
-    let ready = found(&mut names, vec![stored(1, "FRESH", true), stored(2, "OTHER", true)]);
-    assert_eq!(
-        ready.iter().map(|(ip, answer)| (*ip, answer.answered_at)).collect::<Vec<_>>(),
-        [(ip("198.51.0.1"), Some(7))]
-    );
-    assert!(orgs(&ready) == [Some("FRESH")] && !ready[0].1.org_unread && !names.is_unreadable());
-    // One that nobody has a name for was written already.
-    names.complete(ip("198.51.0.5"), answer(5));
-    names.could_not_be_read(&[5], 8);
-    found(&mut names, Vec::new());
-    while let Some(asn) = asked(&mut names).first() {
-        let ready = names.outcome(*asn, silent());
-        assert_eq!(
-            ready.iter().map(|(ip, _)| *ip).collect::<Vec<_>>(),
-            if *asn == 4 { vec![ip("198.51.0.2")] } else { vec![] }
-        );
-    }
 }
 
 #[test]
