@@ -199,7 +199,7 @@ COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it was put bel
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'transaction and snapshot of that moment, which tell the earlier rows; null: some of them may have been observed before';
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot is valid';
 COMMENT ON COLUMN @extschema@.ip_source_part.populated_at IS 'when those rows were counted';
-COMMENT ON COLUMN @extschema@.ip_source_part.left_tbl IS 'attached table that it has left; 0: several';
+COMMENT ON COLUMN @extschema@.ip_source_part.left_tbl IS 'attached table that it has left; 0: several, or one that is detached';
 COMMENT ON COLUMN @extschema@.ip_source_part.ip_columns IS 'columns and paths by which its rows were observed there; null: by different ones';
 COMMENT ON COLUMN @extschema@.ip_source_part.only_where IS 'condition that they had to meet there';
 

@@ -189,3 +189,116 @@ fn a_partition_that_is_attached_below_an_attached_table_counts_no_row_of_that() 
         }
     }
 }
+
+/// Of a partition that its own trigger goes on to observe, only what the table has counted is taken back: whoever it belongs to next.
+#[test]
+fn what_its_own_trigger_has_observed_stays_when_the_table_that_it_left_takes_its_counts_back() {
+    for next in ["come", "attach"] {
+        let db = with_five("trigger");
+        db.sql(LEAVE);
+        db.sql("INSERT INTO p1 SELECT 1, '9.9.9.9' FROM generate_series(1, 4)");
+        db.settle();
+        assert_eq!(db.value("SELECT forget_ip_source('r')"), "5", "{next}");
+        let (first, second, populated) = match next {
+            "come" => (COME, "SELECT attach_ip_source('r', '{ip}')", "r"),
+            _ => ("SELECT", "SELECT attach_ip_source('p1', '{ip}')", "p1"),
+        };
+        db.sql(first);
+        db.sql(second);
+        assert_eq!(populate(&db, populated), "5", "{next}");
+        assert_eq!(db.counts(), ["9.9.9.9|9"], "{next}");
+    }
+}
+
+#[test]
+fn a_table_that_is_attached_anew_takes_back_nothing_of_what_it_had_counted_before() {
+    for method in METHODS {
+        let db = with_five(method);
+        let attach = format!("SELECT attach_ip_source('r', '{{ip}}', method => '{method}')");
+        db.sql(LEAVE);
+        db.sql("SELECT detach_ip_source('r')");
+        db.sql(&attach);
+        assert_eq!(db.value("SELECT forget_ip_source('r')"), "0", "{method}");
+        db.sql(&attach);
+        db.sql(COME);
+        assert_eq!(populate(&db, "p1"), "0", "{method}");
+        assert_eq!(db.counts(), ["9.9.9.9|5"], "{method}");
+    }
+}
+
+#[test]
+fn what_another_table_takes_back_of_a_partition_is_counted_by_the_next() {
+    for method in METHODS {
+        let db = with_five(method);
+        db.sql(LEAVE);
+        db.sql("INSERT INTO p1 SELECT 1, '9.9.9.9' FROM generate_series(1, 3)");
+        db.settle();
+        db.sql(&format!(
+            "CREATE TABLE r2 (k int, ip inet) PARTITION BY LIST (k); SELECT attach_ip_source('r2', '{{ip}}', method => '{method}');
+             ALTER TABLE r2 ATTACH PARTITION p1 FOR VALUES IN (1); INSERT INTO r2 VALUES (1, '9.9.9.9'), (1, '9.9.9.9')"
+        ));
+        db.settle();
+        db.sql("SELECT forget_ip_source('r2')");
+        assert_eq!(db.counts(), ["9.9.9.9|5"], "{method}");
+        db.sql("ALTER TABLE r2 DETACH PARTITION p1");
+        db.sql(COME);
+        assert_eq!(populate(&db, "r"), "5", "{method}");
+        assert_eq!(db.counts(), ["9.9.9.9|10"], "{method}");
+    }
+}
+
+/// It may have left and come back before, empty or not.
+#[test]
+fn a_table_takes_back_all_of_its_partitions_and_counts_them_again() {
+    for method in METHODS {
+        let db = with_five(method);
+        db.sql("CREATE TABLE p3 PARTITION OF r FOR VALUES IN (3)");
+        for (table, key) in [("p1", 1), ("p3", 3)] {
+            db.sql(&format!("ALTER TABLE r DETACH PARTITION {table}"));
+            db.sql(&format!("INSERT INTO {table} VALUES ({key}, '9.9.9.9')"));
+            db.sql(&format!("ALTER TABLE r ATTACH PARTITION {table} FOR VALUES IN ({key})"));
+        }
+        populate(&db, "r");
+        assert_eq!(db.counts(), ["9.9.9.9|7"], "{method}");
+        assert_eq!(db.value("SELECT forget_ip_source('r')"), "7", "{method}");
+        assert_eq!(db.counts(), [""; 0], "{method}");
+        db.sql(&format!("SELECT attach_ip_source('r', '{{ip}}', method => '{method}')"));
+        assert_eq!(populate(&db, "r"), "7", "{method}");
+        assert_eq!(db.counts(), ["9.9.9.9|7"], "{method}");
+    }
+}
+
+/// PostgreSQL gives a lock that is tried for to nobody while somebody waits for another one.
+#[test]
+fn a_loader_that_waits_for_a_partition_keeps_nothing_from_being_noted() {
+    for method in ["row", "index"] {
+        let db = with_five(method);
+        for statement in [LEAVE, COME] {
+            let mut reader = db.connect();
+            run(&mut reader, "BEGIN; SELECT count(*) FROM p1");
+            std::thread::scope(|scope| {
+                let mut reader = reader;
+                let ddl = scope.spawn(|| db.sql(statement));
+                wait_for_lock(&db, statement);
+                let loader = scope.spawn(|| db.sql(ROW));
+                wait_for_lock(&db, ROW);
+                run(&mut reader, "COMMIT");
+                ddl.join().expect("the statement");
+                loader.join().expect("the loader");
+            });
+        }
+        populate(&db, "r");
+        assert_eq!(db.counts(), ["9.9.9.9|7"], "{method}");
+        assert_eq!(db.complaints(&["partitions"]), [""; 0], "{method}");
+    }
+}
+
+fn wait_for_lock(db: &Db, statement: &str) {
+    db.wait(
+        &format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE query = '{}' AND wait_event_type = 'Lock' AND datname = current_database()",
+            statement.replace('\'', "''")
+        ),
+        "1",
+    );
+}

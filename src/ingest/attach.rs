@@ -20,7 +20,7 @@ use super::stays;
 use super::unobserved;
 use super::waiting;
 use crate::inventory::source::Attaching;
-use crate::inventory::{places, source, source_nodes};
+use crate::inventory::{places, source, source_nodes, source_part};
 use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
@@ -222,9 +222,8 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     let quiet = Settings::without_triggers();
     let since = source::since(schema, table);
     let unseen = part::unseen(schema, table, counts);
-    if matches!(counts, Counts::TakenBack) {
-        stays::take_back(schema, table, &own);
-    }
+    // A later attach is another one.
+    source_part::forget_root(schema, table);
     let known = source::detach(schema, table);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
         source_nodes::detach(schema, table);
@@ -236,7 +235,7 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     match above {
         // Its rows count for that one from now on: those that were observed here no second time, unless they were taken back.
         Some(_) => part::note_left(schema, &own, counts, unseen.as_deref(), since.as_deref()),
-        None if known => stays::end(schema, &own, counts, since.as_deref()),
+        None if known => stays::end(schema, table, &own, counts, since.as_deref()),
         // A partition that was.
         None if found => stays::end_away(schema, &own, &observed),
         None => {}

@@ -1,11 +1,15 @@
 //! Partitions and children that leave an attached table. Where its rows are observed one by one, by a row trigger or an index,
 //! theirs are not any more, and their rows of then are noted. A trigger of their own goes on: noted is that, and which rows are older
 //! than it, as long as nobody has counted them. By the event trigger of [`super::family`], which fails no statement.
+#![allow(unsafe_code, reason = "hears of subtransactions")]
 
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
+use super::counted;
 use super::indexes;
 use super::install;
 use super::install::Reads;
@@ -20,12 +24,26 @@ use crate::pg::errors::warn;
 use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
 use crate::pg::made;
 use crate::pg::made::Departure;
+use crate::pg::session;
 use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::tx;
 use crate::pg::tx::Settings;
 
-/// How long the statement waits for a round of the worker, where rows of a table that leaves are queued.
+/// How long a commit waits for a round of the worker, where rows of a table that leaves are queued.
 const LONGEST: Duration = Duration::from_millis(500);
+
+/// Tables that have left the attached one `root`.
+struct Left {
+    subtransaction: pg_sys::SubTransactionId,
+    tables: Vec<pg_sys::Oid>,
+    root: pg_sys::Oid,
+}
+
+thread_local! {
+    /// Those of this transaction.
+    static LEFT: RefCell<Vec<Left>> = const { RefCell::new(Vec::new()) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Notes which rows tables have that the command has taken from below an attached table. A failure is a warning.
 pub fn note(call: &Call) {
@@ -73,20 +91,55 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
                 stays::name_origin(schema, lost, root);
             }));
         }
-        // What waits in the queue was observed for the table that they have left.
-        let left: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| !is_below(*table)).collect();
-        let handed = tx::attempt(|| waiting::hand_over_within(schema, &left, root, LONGEST));
-        if !handed.is_ok_and(|is_done| is_done) {
-            warn(
-                format!("some observations of \"{}\" are not counted for \"{}\"", plain_name(*table), plain_name(root)),
-                "They were queued when it left, while others were being absorbed.",
-                "They are in the inventory all the same.",
-            );
-        }
+        register();
+        let left = tables.iter().copied().filter(|table| !is_below(*table)).collect();
+        let left = Left { subtransaction: session::subtransaction(), tables: left, root };
+        LEFT.with_borrow_mut(|all| all.push(left));
         for (leaf, reason) in failures {
             complain(format!("the rows of \"{}\" could not be noted", plain_name(leaf)), &reason);
         }
     }
+}
+
+fn register() {
+    if !REGISTERED.replace(true) {
+        tx::at_events(at_transaction);
+        // SAFETY: a static function, registered once a backend.
+        unsafe { pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut()) };
+    }
+}
+
+/// What waits in the queue was observed for the table that they have left. At the commit, since nobody absorbs meanwhile; one that
+/// is prepared leaves it, for the same reason.
+fn at_transaction(event: pg_sys::XactEvent::Type) {
+    if event != pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
+        if tx::ends(event) {
+            LEFT.take();
+        }
+        return;
+    }
+    let left = LEFT.take();
+    let Some(schema) = (!left.is_empty()).then(Schema::find).flatten() else { return };
+    counted::hand_in();
+    for Left { tables, root, .. } in left {
+        if !waiting::hand_over_within(&schema, &tables, root, LONGEST) {
+            warn(
+                format!("queued observations are not counted for \"{}\"", plain_name(root)),
+                "They are of a table that has left it, and others are being absorbed.",
+                "They are in the inventory all the same.",
+            );
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    around: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    LEFT.with_borrow_mut(|all| tx::hand_on(all, |one| &mut one.subtransaction, event, ended, around));
 }
 
 fn complain(what: String, reason: &str) {

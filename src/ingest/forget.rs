@@ -18,6 +18,7 @@ use super::attach;
 use super::owner::check_owner;
 use super::part::{Counts, Source};
 use super::reading::{Chunk, Earlier};
+use super::stays;
 use super::tally::Tally;
 use super::waiting;
 use crate::inventory::{asn, fold, heap, places, seen, seen_by, sighting, source};
@@ -86,6 +87,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     let added = source::added(schema, table).saturating_add(waiting);
     if sighting::are_complete(schema, table, added) {
         let taken = take_back(schema, &own);
+        stays::take_back(schema, table, &own);
         drop(quiet);
         attach::detach(schema, table, Counts::TakenBack);
         return taken;

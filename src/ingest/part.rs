@@ -218,15 +218,7 @@ fn try_hold(schema: &Schema, table: pg_sys::Oid, root: pg_sys::Oid) -> Result<He
 
 /// Locks a table against a change of what it stands below, without a wait.
 fn try_lock(table: pg_sys::Oid) -> Result<(), Obstacle> {
-    // Where this session has a lock on it, nobody has one that excludes this, and it is given at once. To try would fail where
-    // somebody waits for the table.
-    let modes: Vec<u32> = (pg_sys::AccessShareLock..=pg_sys::AccessExclusiveLock).collect();
-    let is_held = patience::has_locked(table, &modes);
-    if is_held {
-        catalog::lock_relation(table, pg_sys::AccessShareLock);
-    }
-    let is_locked = is_held || patience::lock(table, pg_sys::AccessShareLock, Duration::ZERO);
-    if is_locked { Ok(()) } else { Err(Obstacle::Busy(table)) }
+    if patience::lock(table, pg_sys::AccessShareLock, Duration::ZERO) { Ok(()) } else { Err(Obstacle::Busy(table)) }
 }
 
 /// The notes on tables.
@@ -277,8 +269,11 @@ fn is_bare(schema: &Schema, table: pg_sys::Oid) -> bool {
 pub fn note_departure(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid, by_row: bool) {
     let (filled, empty): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
         tables.iter().copied().partition(|table| catalog::blocks(*table) > 0);
-    source_part::forget_parts(schema, &empty);
     let now = Before::now(session::command());
+    // What comes meanwhile is not observed.
+    let empty: Vec<(pg_sys::Oid, String, bool)> =
+        empty.into_iter().map(|table| (table, and_then("", &now), false)).collect();
+    source_part::write(schema, &empty);
     let noted: HashMap<pg_sys::Oid, (Option<String>, bool)> = source_part::parts(schema, &filled)
         .into_iter()
         .map(|(table, stays, counted)| (table, (stays, counted)))

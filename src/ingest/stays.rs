@@ -78,25 +78,43 @@ pub fn begin(
     source_part::write(schema, &kept);
 }
 
-/// Tables that were attached by themselves, at the moment `since`, are not observed any more. Of others than those that have left an
-/// attached table, nothing is noted: attached again, they are counted anew.
-pub fn end(schema: &Schema, own: &[pg_sys::Oid], counts: Counts, since: Option<&str>) {
-    let (known, forgotten): (Vec<Note>, Vec<Note>) =
+/// `root`, which was attached at the moment `since`, is not any more, nor are its `own` tables. Of others than those that have left
+/// an attached table, nothing is noted: attached again, they are counted anew.
+pub fn end(schema: &Schema, root: pg_sys::Oid, own: &[pg_sys::Oid], counts: Counts, since: Option<&str>) {
+    let (known, mut forgotten): (Vec<Note>, Vec<Note>) =
         source_part::notes(schema, own).into_iter().partition(|note| note.origin.is_some());
-    let forgotten: Vec<pg_sys::Oid> = forgotten.into_iter().map(|note| note.table).collect();
-    source_part::forget_parts(schema, &forgotten);
-    match (counts, since) {
+    match (counts, since.and_then(Before::parse)) {
         (Counts::TakenBack, Some(since)) => {
-            let taken = |note: Note| {
-                let moments = note.moments?;
-                // Where it was away until then, it is as it was.
-                let (last, before) = last(&moments);
-                Some((note.table, if last == since { before.to_owned() } else { and_then(&moments, since) }, false))
-            };
-            source_part::write(schema, &known.into_iter().filter_map(taken).collect::<Vec<_>>());
+            let mut kept = Vec::new();
+            for note in known {
+                match before(note.moments.as_deref(), &since, note.table != root) {
+                    Some(moments) => kept.push((note.table, moments, false)),
+                    None => forgotten.push(note),
+                }
+            }
+            source_part::write(schema, &kept);
         }
         _ => leave(schema, known),
     }
+    let forgotten: Vec<pg_sys::Oid> = forgotten.into_iter().map(|note| note.table).collect();
+    source_part::forget_parts(schema, &forgotten);
+}
+
+/// The moments of a table of which is counted what was observed before `since` alone; `None`: nothing is. `is_member`: what its own
+/// trigger has added while it was away is taken back as well.
+fn before(moments: Option<&str>, since: &Before, is_member: bool) -> Option<String> {
+    let moments: Vec<&str> = moments?.split('>').collect();
+    let is_earlier = |at: &&str| at.is_empty() || Before::parse(at).is_some_and(|at| at.is_before(since));
+    let mut earlier: Vec<&str> = moments.into_iter().take_while(is_earlier).collect();
+    if earlier.len() < 2 {
+        return None;
+    }
+    let is_observed = !earlier.len().is_multiple_of(2);
+    if is_observed && is_member {
+        earlier.pop();
+    }
+    let earlier = earlier.join(">");
+    Some(if is_observed && !is_member { and_then(&earlier, since) } else { earlier })
 }
 
 /// Tables that had left an attached one are not observed any more. `observed` are those that were, by a trigger of their own.
@@ -119,7 +137,7 @@ fn leave(schema: &Schema, notes: Vec<Note>) {
     source_part::write(schema, &left.collect::<Vec<_>>());
 }
 
-/// What `root` has counted is taken back, also of tables that do not count for it any more. `own` are those that do.
+/// What `root` has counted is taken back, also of tables that have left it. `own` are those that have not.
 pub fn take_back(schema: &Schema, root: pg_sys::Oid, own: &[pg_sys::Oid]) {
     let (mut forgotten, mut kept) = (Vec::new(), Vec::new());
     for Note { table, moments, is_counted, .. } in source_part::notes_of(schema, root) {
@@ -139,7 +157,6 @@ pub fn take_back(schema: &Schema, root: pg_sys::Oid, own: &[pg_sys::Oid]) {
     }
     source_part::forget_parts(schema, &forgotten);
     source_part::write(schema, &kept);
-    source_part::forget_origin(schema, root);
 }
 
 /// The table has left and come back at one moment.

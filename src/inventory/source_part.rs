@@ -36,7 +36,7 @@ pub fn parts(schema: &Schema, tables: &[pg_sys::Oid]) -> Vec<Part> {
 
 /// For which attached table, and by which columns, rows were observed.
 pub struct Origin {
-    /// That table; 0: several.
+    /// That table; 0: several, or one that is not attached any more.
     pub root: pg_sys::Oid,
     /// Its columns and paths.
     pub columns: Vec<String>,
@@ -138,13 +138,10 @@ pub fn name_origin(schema: &Schema, tables: &[pg_sys::Oid], origin: &Origin) {
     );
 }
 
-/// Nothing that was observed for `root` is counted any more.
-pub fn forget_origin(schema: &Schema, root: pg_sys::Oid) {
+/// No note is on `root` any more; by which columns rows were observed stays.
+pub fn forget_root(schema: &Schema, root: pg_sys::Oid) {
     if has_origins(schema) {
-        let text = format!(
-            "UPDATE {}.ip_source_part SET left_tbl = NULL, ip_columns = NULL, only_where = NULL WHERE left_tbl = $1",
-            schema.name
-        );
+        let text = format!("UPDATE {}.ip_source_part SET left_tbl = 0 WHERE left_tbl = $1", schema.name);
         Sql::on(schema, PARTS).run(&text, &[argument::oid(root)]);
     }
 }
@@ -217,6 +214,14 @@ fn forget_gone(sql: &Sql, schema: &Schema) {
         schema.name
     );
     sql.run(&text, &[]);
+    if has_origins(schema) {
+        let text = format!(
+            "UPDATE {}.ip_source_part p SET left_tbl = 0
+             WHERE p.left_tbl <> 0 AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = p.left_tbl)",
+            schema.name
+        );
+        sql.run(&text, &[]);
+    }
 }
 
 /// Forgets the notes on tables below attached ones.

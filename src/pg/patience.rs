@@ -54,6 +54,12 @@ unsafe extern "C" {
 /// Locks a relation until the transaction ends; false when that takes longer than `patience`, or than a time limit leaves
 /// room for. Interruptible.
 pub fn lock(relation: pg_sys::Oid, mode: u32, patience: Duration) -> bool {
+    if is_covered(relation, mode) {
+        // SAFETY: nobody has a lock that excludes this one, and it is given at once, before those who wait. To try would fail
+        // where somebody waits.
+        unsafe { pg_sys::LockRelationOid(relation, mode as i32) };
+        return true;
+    }
     // SAFETY: asks for the lock and comes back at once.
     let attempt = || unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as i32) };
     // A strong request in the queue would hold up all who come after it.
@@ -177,6 +183,15 @@ pub fn has_locked(relation: pg_sys::Oid, modes: &[u32]) -> bool {
         let is_held = pg_sys::LockHeldByMe(&tag, *mode as i32, false);
         is_held
     })
+}
+
+/// Whether this session holds a lock on a relation that keeps out whoever a lock in this mode would have to wait for.
+fn is_covered(relation: pg_sys::Oid, mode: u32) -> bool {
+    // Several may hold SHARE, and each keeps the others from what these two allow.
+    let is_enough =
+        |held: &u32| *held != pg_sys::ShareLock || !(pg_sys::RowExclusiveLock..pg_sys::ShareLock).contains(&mode);
+    let modes: Vec<u32> = (mode..=pg_sys::AccessExclusiveLock).filter(is_enough).collect();
+    has_locked(relation, &modes)
 }
 
 /// Whether a VACUUM works on a relation.
