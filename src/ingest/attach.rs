@@ -242,6 +242,9 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     }
     if above.is_some() {
         family::give_back(schema, &own);
+        let mut bare = inherits::plain(&own);
+        bare.retain(|member| part::is_bare(schema, *member));
+        stays::note_bare(schema, &bare);
     }
     drop(quiet);
     if !found && !known {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::before::Before;
 use super::counted;
 use super::indexes;
 use super::install;
@@ -82,7 +83,7 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
         let mut failures = Vec::new();
         failures.extend(attempt_all(&observed, pg_sys::AccessShareLock, |observed| {
             let _quiet = Settings::without_triggers();
-            stays::go_on(schema, observed, root, uncounted.as_deref());
+            stays::go_on(schema, observed, root, uncounted.as_deref(), Before::now(session::command()));
         }));
         if is_by_one {
             failures.extend(attempt_all(&lost, pg_sys::ShareRowExclusiveLock, |lost| {

@@ -238,8 +238,10 @@ pub fn note(schema: &Schema, tables: &[pg_sys::Oid]) {
     let away = away(schema, tables);
     let (back, new): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
         tables.iter().copied().partition(|table| away.contains_key(table));
-    let stays: Vec<String> = back.iter().map(|table| and_then(&away[table], &now)).collect();
-    source_part::note_stays(schema, &back, &stays);
+    // Also of an empty one: it is observed again.
+    let stays: Vec<(pg_sys::Oid, String, bool)> =
+        back.iter().map(|table| (*table, and_then(&away[table], &now), false)).collect();
+    source_part::write(schema, &stays);
     source_part::note_parts(schema, &new, &now.to_string());
 }
 
@@ -259,7 +261,7 @@ pub fn unobserved(schema: &Schema, tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
 }
 
 /// Whether a table, which is locked, has neither a trigger nor an index that observes.
-fn is_bare(schema: &Schema, table: pg_sys::Oid) -> bool {
+pub fn is_bare(schema: &Schema, table: pg_sys::Oid) -> bool {
     install::ours(schema, table).is_none() && indexes::oids(table).is_empty()
 }
 
@@ -335,8 +337,9 @@ pub fn note_left(schema: &Schema, tables: &[pg_sys::Oid], counts: Counts, unseen
             let now = Before::now(session::command());
             let taken = notes.into_iter().filter(|note| note.origin.is_some()).filter_map(|note| {
                 let (moments, since) = (note.moments?, since?);
-                let (last, _) = last(&moments);
-                let before = if last == since { moments } else { and_then(&moments, since) };
+                // What it had observed until then stays; where it had come at that moment, that is in the place of this one.
+                let (last, others) = last(&moments);
+                let before = if last == since { others.to_owned() } else { and_then(&moments, since) };
                 Some((note.table, and_then(&before, &now), false))
             });
             let taken: Vec<(pg_sys::Oid, String, bool)> = taken.collect();

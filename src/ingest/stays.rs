@@ -4,6 +4,7 @@
 //! counted.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use pgrx::pg_sys;
 
@@ -18,8 +19,13 @@ use crate::pg::session;
 
 /// Tables that leave the attached table `root`, or do not count for it any more, and whose rows something goes on to observe: those
 /// of before are counted, but for the `uncounted` ones.
-pub fn go_on(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid, uncounted: Option<&str>) {
-    let now = Before::now(session::command());
+pub fn go_on(
+    schema: &Schema,
+    tables: &[pg_sys::Oid],
+    root: pg_sys::Oid,
+    uncounted: Option<&str>,
+    now: impl fmt::Display,
+) {
     let noted = source_part::notes(schema, tables);
     let known: HashSet<u32> = noted.iter().map(|note| note.table.to_u32()).collect();
     let first = uncounted.unwrap_or("");
@@ -57,7 +63,7 @@ pub fn begin(
         let is_same = source::observed_by(schema, above)
             .is_some_and(|(columns, only_where)| (&*columns, only_where.as_deref()) == by);
         if is_same {
-            go_on(schema, &inherits::plain(own), above, source::uncounted(schema, above).as_deref());
+            go_on(schema, &inherits::plain(own), above, source::uncounted(schema, above).as_deref(), before);
         }
     }
     let (mut forgotten, mut kept) = (Vec::new(), Vec::new());
@@ -87,7 +93,15 @@ pub fn end(schema: &Schema, root: pg_sys::Oid, own: &[pg_sys::Oid], counts: Coun
         (Counts::TakenBack, Some(since)) => {
             let mut kept = Vec::new();
             for note in known {
-                match before(note.moments.as_deref(), &since, note.table != root) {
+                let by_other =
+                    note.origin.as_ref().is_some_and(|origin| origin.root != root && origin.root != 0.into());
+                let moments = note.moments.as_deref();
+                let moments = match by_other && note.table != root {
+                    // All that was observed before it left that one.
+                    true => moments.map(|moments| if is_away(moments) { moments } else { last(moments).1 }.to_owned()),
+                    false => before(moments, &since, note.table != root),
+                };
+                match moments {
                     Some(moments) => kept.push((note.table, moments, false)),
                     None => forgotten.push(note),
                 }
@@ -104,7 +118,7 @@ pub fn end(schema: &Schema, root: pg_sys::Oid, own: &[pg_sys::Oid], counts: Coun
 /// trigger has added while it was away is taken back as well.
 fn before(moments: Option<&str>, since: &Before, is_member: bool) -> Option<String> {
     let moments: Vec<&str> = moments?.split('>').collect();
-    let is_earlier = |at: &&str| at.is_empty() || Before::parse(at).is_some_and(|at| at.is_before(since));
+    let is_earlier = |at: &&str| at.is_empty() || Before::parse(at).is_some_and(|at| !since.is_before(&at));
     let mut earlier: Vec<&str> = moments.into_iter().take_while(is_earlier).collect();
     if earlier.len() < 2 {
         return None;
@@ -125,6 +139,17 @@ pub fn end_away(schema: &Schema, own: &[pg_sys::Oid], observed: &[pg_sys::Oid]) 
     let now = Before::now(session::command());
     let unnoted = inherits::plain(observed).into_iter().filter(|table| !known.contains(&table.to_u32()));
     source_part::write(schema, &unnoted.map(|table| (table, and_then("", &now), false)).collect::<Vec<_>>());
+}
+
+/// Notes of tables that are parts of another one again that something observes them no more, as it is with a child of a table with an
+/// index before that is attached again.
+pub fn note_bare(schema: &Schema, bare: &[pg_sys::Oid]) {
+    let noted = source_part::notes(schema, bare);
+    let known: HashSet<u32> = noted.iter().map(|note| note.table.to_u32()).collect();
+    leave(schema, noted);
+    let now = Before::now(session::command());
+    let unnoted = bare.iter().filter(|table| !known.contains(&table.to_u32()));
+    source_part::write(schema, &unnoted.map(|table| (*table, and_then("", &now), false)).collect::<Vec<_>>());
 }
 
 /// Notes that tables, which were observed until now, are not any more.
@@ -160,6 +185,6 @@ pub fn take_back(schema: &Schema, root: pg_sys::Oid, own: &[pg_sys::Oid]) {
 }
 
 /// The table has left and come back at one moment.
-fn at_once(moments: &str, now: &Before) -> String {
+fn at_once(moments: &str, now: &impl fmt::Display) -> String {
     and_then(&and_then(moments, now), now)
 }
