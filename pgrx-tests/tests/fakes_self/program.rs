@@ -102,7 +102,7 @@ fn fakes_that_stay_do_not_hold_standard_error_open() {
         drop(Fakes::options().stay().start(std::path::Path::new(&dir)));
         return;
     }
-    let dir = std::env::temp_dir().join(format!("asn-inventory-fakes-stay-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("asn-inventory-fakes-pipe-{}", std::process::id()));
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "fakes_self::program::fakes_that_stay_do_not_hold_standard_error_open", "--nocapture"])
         .env(asked, &dir)
