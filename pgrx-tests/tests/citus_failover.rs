@@ -75,7 +75,9 @@ fn what_a_source_could_not_say_is_noted_in_rows_of_all_shards() {
     }
     let fakes = Fakes::start(&asn_inventory_tests::cluster::private_dir());
     fakes.rule("45.0.0.0/8", 16, 64500, "DE");
+    // Neither way: by the other one, it would answer.
     fakes.fault(DnsFault::Drop);
+    fakes.fault(WhoisFault::Refuse);
     let mut conf: Vec<(String, String)> = fakes.settings();
     for (name, value) in [("greynoise", "off"), ("cymru", "on"), ("cymru_bulk_min", "1000"), ("cymru_timeout", "200ms")]
     {
