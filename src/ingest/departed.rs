@@ -1,13 +1,11 @@
 //! Partitions and children that leave an attached table. Where its rows are observed one by one, by a row trigger or an index,
 //! theirs are not any more, and their rows of then are noted. A trigger of their own goes on: noted is that, and which rows are older
 //! than it, as long as nobody has counted them. By the event trigger of [`super::family`], which fails no statement.
-#![allow(unsafe_code, reason = "hears of subtransactions")]
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::before::Before;
 use super::counted;
@@ -105,8 +103,9 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
 fn register() {
     if !REGISTERED.replace(true) {
         tx::at_events(at_transaction);
-        // SAFETY: a static function, registered once a backend.
-        unsafe { pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut()) };
+        tx::at_subtransactions(|event, ended, around| {
+            LEFT.with_borrow_mut(|all| tx::hand_on(all, |one| &mut one.subtransaction, event, ended, around));
+        });
     }
 }
 
@@ -131,16 +130,6 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
             );
         }
     }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn at_subtransaction(
-    event: pg_sys::SubXactEvent::Type,
-    ended: pg_sys::SubTransactionId,
-    around: pg_sys::SubTransactionId,
-    _argument: *mut std::ffi::c_void,
-) {
-    LEFT.with_borrow_mut(|all| tx::hand_on(all, |one| &mut one.subtransaction, event, ended, around));
 }
 
 fn complain(what: String, reason: &str) {

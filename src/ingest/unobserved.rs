@@ -3,7 +3,7 @@
 //! If the queue is available, one of its rows says so (no address, not seen, count 0), and absorbing adds it to the
 //! table's count. If the queue is locked, that lock is the reason: then shared memory counts, until `populate_ip_inventory`
 //! has brought the table's rows in.
-#![allow(unsafe_code, reason = "reads which table a trigger stands on, and hears of subtransactions")]
+#![allow(unsafe_code, reason = "reads which table a trigger stands on")]
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use pgrx::prelude::*;
 
 use super::queue::Queue;
 use crate::inventory::{attached, source};
@@ -89,8 +88,9 @@ pub fn mend_at_commit(schema: &Schema, tables: &[pg_sys::Oid], shown: Option<Sho
     let Some(slot) = shared::here() else { return };
     if !REGISTERED.replace(true) {
         tx::at_events(at_transaction_end);
-        // SAFETY: a static function, registered once a backend.
-        unsafe { pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut()) };
+        tx::at_subtransactions(|event, ended, around| {
+            MENDED.with_borrow_mut(|all| tx::hand_on(all, |one| &mut one.subtransaction, event, ended, around));
+        });
     }
     let (subtransaction, shown) = (session::subtransaction(), shown.map(Rc::new));
     let mended = |table: u32| Mended { subtransaction, table, shown: shown.clone() };
@@ -126,16 +126,6 @@ fn at_transaction_end(event: pg_sys::XactEvent::Type) {
             slot.unobserved.mend_others(oldest);
         }
     }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn at_subtransaction(
-    event: pg_sys::SubXactEvent::Type,
-    ended: pg_sys::SubTransactionId,
-    around: pg_sys::SubTransactionId,
-    _argument: *mut std::ffi::c_void,
-) {
-    MENDED.with_borrow_mut(|all| tx::hand_on(all, |one| &mut one.subtransaction, event, ended, around));
 }
 
 /// Whether anybody wants the rows of a table: it is there, and attached itself or below one that is.

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use enrich::pack::unpack;
 use pgrx::pg_sys;
@@ -19,9 +19,6 @@ use crate::pg::errors::raise;
 use crate::pg::patience;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
-
-/// Between two attempts to have the turn.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Removes from a list the addresses with an observation in the queue, as of the active snapshot. A question about an
 /// address is not an observation. Reads the table itself, so that no other object of that name can be used.
@@ -139,8 +136,8 @@ pub fn hand_over(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) {
     }
 }
 
-/// The same where any wait. The turn to absorb is waited for as long as `patience` lasts; false: it was not enough.
-pub fn hand_over_within(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid, patience: Duration) -> bool {
+/// The same where any wait. The turn to absorb is waited for that long at most; false: it could not be had.
+pub fn hand_over_within(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid, longest: Duration) -> bool {
     // SAFETY: the copies are the scan's own.
     let is_any = with_queue(schema, |relation| unsafe { !rows_of(relation, tables, 1).is_empty() });
     match is_any {
@@ -148,13 +145,8 @@ pub fn hand_over_within(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::O
         Err(Closed::Busy) => return false,
         Ok(true) => {}
     }
-    let begun = Instant::now();
-    while !Turn::Absorb.take() {
-        if begun.elapsed() >= patience {
-            return false;
-        }
-        pgrx::check_for_interrupts!();
-        std::thread::sleep(PAUSE);
+    if !patience::take_turn(Turn::Absorb, longest) {
+        return false;
     }
     tx::next_command();
     hand_over(schema, tables, root);

@@ -22,6 +22,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
 
+use super::catalog::Turn;
 use super::time;
 
 /// The first pause between two attempts; it doubles up to [`LONGEST`].
@@ -74,6 +75,11 @@ pub fn hold_extension(patience: Duration) -> bool {
     // SAFETY: as above.
     let attempt = || unsafe { pg_sys::ConditionalLockDatabaseObject(class, extension, 0, mode) };
     until(|| bounded(patience), attempt, |_| false)
+}
+
+/// Takes a turn until the transaction ends; false when that takes longer.
+pub fn take_turn(turn: Turn, patience: Duration) -> bool {
+    until(|| bounded(patience), || turn.take(), |_| false)
 }
 
 /// Leaves the way to others for so long. Interruptible.

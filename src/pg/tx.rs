@@ -358,6 +358,28 @@ unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, function: *
     f(event);
 }
 
+/// Calls `f` at each event in the life of a subtransaction, with its number and that of the one around it. Once a process and
+/// function.
+pub fn at_subtransactions(f: AtSubtransaction) {
+    // SAFETY: the callback gets the function back.
+    unsafe { pg_sys::RegisterSubXactCallback(Some(at_subtransaction), f as *mut std::ffi::c_void) };
+}
+
+/// See [`at_subtransactions`].
+pub type AtSubtransaction = fn(pg_sys::SubXactEvent::Type, pg_sys::SubTransactionId, pg_sys::SubTransactionId);
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    around: pg_sys::SubTransactionId,
+    function: *mut std::ffi::c_void,
+) {
+    // SAFETY: what `at_subtransactions` was given.
+    let f = unsafe { std::mem::transmute::<*mut std::ffi::c_void, AtSubtransaction>(function) };
+    f(event, ended, around);
+}
+
 /// Makes what this transaction has written visible to its next command.
 pub fn next_command() {
     // SAFETY: in a transaction, between two commands.

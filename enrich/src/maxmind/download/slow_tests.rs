@@ -100,6 +100,7 @@ fn a_download_that_is_cancelled_ends_at_once_and_none_begins_after() {
         thread::scope(|scope| {
             scope.spawn(|| asked.send(pull(&fake.url("localhost"), Some(&fake), &Limits::of_sites(), &watched)));
             while fake.seen().is_empty() {
+                assert!(is_asked.try_recv().is_err(), "it ended before it asked");
                 thread::sleep(PAUSE);
             }
             assert!(is_asked.try_recv().is_err(), "it waits");
