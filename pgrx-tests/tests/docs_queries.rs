@@ -50,6 +50,8 @@ fn every_query_of_the_page_runs_and_finds_what_it_asks_for() {
         "UPDATE ip_inventory SET asn_number = 64999, scanner_classification = 'malicious' WHERE ip_address = '8.8.8.8'",
     );
     db.wait("SELECT count(*) FROM asn_inventory WHERE asn_number = 64999", "1");
+    // No file of flags is installed here.
+    db.sql("INSERT INTO ip_activity_count VALUES (true, 'flag', date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', 'eyeball', 1, 20)");
     for query in all.iter().filter(|query| !is_made(&query.sql)) {
         let rows = db.lines(&query.sql);
         if !query.sql.starts_with("CREATE INDEX") {
@@ -59,6 +61,7 @@ fn every_query_of_the_page_runs_and_finds_what_it_asks_for() {
         let is_right = |row: &String| match query.heading.split('.').next() {
             Some("1") => row.split('|').nth(1) != Some(""),
             Some("3") => !row.starts_with("8.8.8.8|"),
+            Some("5") if query.sql.starts_with("SELECT value") => row == "eyeball|20",
             _ => true,
         };
         assert!(rows.iter().all(is_right), "{}:\n{}\n{rows:?}", query.heading, query.sql);

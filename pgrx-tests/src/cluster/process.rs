@@ -121,8 +121,8 @@ impl Server {
     }
 }
 
-/// Sets the soft limit of another process. The kernel wants the caller to be its user, which root is not: so a process
-/// of that user does it on its way to a program that does nothing.
+/// Sets the soft limit of another process, or none where that has ended. The kernel wants the caller to be its user, which
+/// root is not: so a process of that user does it on its way to a program that does nothing.
 pub fn limit_file_size(pid: u32, bytes: Option<u64>) {
     let mut command = server_command("postgres");
     command.arg("--version");
@@ -130,18 +130,23 @@ pub fn limit_file_size(pid: u32, bytes: Option<u64>) {
         let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: a system call that reads and writes a struct of this frame; async-signal-safe.
         if unsafe { libc::prlimit(pid as libc::pid_t, libc::RLIMIT_FSIZE, std::ptr::null(), &mut limits) } != 0 {
-            return Err(io::Error::last_os_error());
+            return unless_ended(io::Error::last_os_error());
         }
         limits.rlim_cur = bytes.unwrap_or(limits.rlim_max);
         // SAFETY: as above.
         match unsafe { libc::prlimit(pid as libc::pid_t, libc::RLIMIT_FSIZE, &limits, std::ptr::null_mut()) } {
             0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
+            _ => unless_ended(io::Error::last_os_error()),
         }
     };
     // SAFETY: see `set`; it takes no lock and allocates nothing.
     unsafe { command.pre_exec(set) };
     run(&mut command);
+}
+
+/// Nothing where there is no such process.
+fn unless_ended(error: io::Error) -> io::Result<()> {
+    if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
 }
 
 fn limit_stack(bytes: u64) -> io::Result<()> {

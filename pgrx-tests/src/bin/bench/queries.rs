@@ -13,12 +13,24 @@ const LIMIT: f64 = 100.0;
 /// Times the same question, as far as it goes, of the events alone: for those that read all of them, or all addresses.
 const LIMIT_OF_ALL: f64 = 1.2;
 /// Such questions, by number and by how they begin, and what is asked of the events.
-const OF_ALL: [(&str, &str, &str); 5] = [
+const OF_ALL: [(&str, &str, &str); 7] = [
     (
         "3.",
         "SELECT ip_address, count",
         "SELECT src_ip, count(DISTINCT sensor) AS sensors, count(*) AS observations FROM events
          GROUP BY src_ip HAVING count(DISTINCT sensor) > 1 ORDER BY sensors DESC, observations DESC LIMIT 20",
+    ),
+    (
+        "3.",
+        "SELECT s.ip_address, count(DISTINCT",
+        "SELECT src_ip, count(DISTINCT sensor) AS sensors, count(*) AS observations FROM events
+         GROUP BY src_ip HAVING count(DISTINCT sensor) > 1 ORDER BY sensors DESC, observations DESC LIMIT 20",
+    ),
+    (
+        "5.",
+        "SELECT kind, sum(n.observations)",
+        "SELECT i.flags, count(*) AS attempts, count(DISTINCT i.asn_number) AS networks
+         FROM events e LEFT JOIN ip_inventory i ON i.ip_address = e.src_ip WHERE e.at > now() - interval '30 days' GROUP BY 1",
     ),
     (
         "5.",
@@ -41,6 +53,9 @@ const OF_ALL: [(&str, &str, &str); 5] = [
          GROUP BY src_ip HAVING count(*) >= 100 ORDER BY 1",
     ),
 ];
+
+const EXPORT_INDEX: &str =
+    "CREATE INDEX bench_export ON ip_inventory (scanner_classification) WHERE scanner_classification IS NOT NULL";
 
 pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     let mut client = stage.session("queries");
@@ -73,6 +88,8 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
         }
     }
     let counting = counted(&mut client)?;
+    // As the page says of exports.
+    execute(&mut client, EXPORT_INDEX)?;
     execute(&mut client, "VACUUM ANALYZE")?;
     let count = value(&mut client, "SELECT count(*) FROM events")?.parse().unwrap_or(0);
     let mut rows = vec![
@@ -121,7 +138,7 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     }
     execute(
         &mut client,
-        "DROP TABLE events, allowed; TRUNCATE ip_inventory, ip_observation, ip_sighting, ip_sighting_source, ip_activity, ip_activity_count",
+        "DROP TABLE events, allowed; DROP INDEX bench_export; TRUNCATE ip_inventory, ip_observation, ip_sighting, ip_sighting_source, ip_activity, ip_activity_count",
     )?;
     Ok(rows)
 }
