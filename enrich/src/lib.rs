@@ -25,6 +25,7 @@
 
 pub mod activity;
 pub mod address;
+mod blocks;
 pub mod campaign;
 pub mod cascade;
 pub mod condition;

@@ -5,7 +5,7 @@
 //! is done in pieces, with a look at `breathe` between them, which may leave by unwinding.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use super::manifest::{GenerationInfo, Signature, now_us};
 use super::map::map;
 use super::role::{Fields, Holds};
 use super::tree;
+use crate::blocks::Blocks;
 use crate::durable::{RemoveOnDrop, fill};
 
 /// No database that anyone publishes comes near; a larger file is a mistake and is not copied.
@@ -68,7 +69,7 @@ impl Source {
     /// Copies and hashes in one pass; never more than its size when it was opened, even if it grows.
     pub fn copy(&self, to: &Path, breathe: &dyn Fn()) -> Result<String, CopyError> {
         let mut source = (&self.file).take(self.signature.size.min(MAX_DATABASE_BYTES));
-        let mut target = private_file(to).map_err(CopyError::Target)?;
+        let mut target = Blocks::new(private_file(to).map_err(CopyError::Target)?);
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 256 << 10];
         loop {
@@ -83,7 +84,7 @@ impl Source {
             target.write_all(&buffer[..n]).map_err(CopyError::Target)?;
         }
         breathe();
-        target.sync_all().map_err(CopyError::Target)?;
+        target.finish().and_then(|file| file.sync_all()).map_err(CopyError::Target)?;
         Ok(hexadecimal(&hash.finalize()))
     }
 }
@@ -277,9 +278,9 @@ fn write_index(
     size: u64,
     breathe: &dyn Fn(),
 ) -> Result<Holds, IndexError> {
-    let mut out = BufWriter::with_capacity(1 << 20, private_file(path)?);
+    let mut out = Blocks::new(private_file(path)?);
     let holds = index::build(reader, language, size, &mut out, breathe)?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let file = out.finish()?;
     file.sync_all()?;
     Ok(holds)
 }

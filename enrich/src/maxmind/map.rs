@@ -14,5 +14,9 @@ use memmap2::Mmap;
 pub(crate) fn map(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;
     // SAFETY: the file is private to the server's user and immutable once it has this name (see above).
-    unsafe { Mmap::map(&file) }
+    let mapped = unsafe { Mmap::map(&file) }?;
+    // What comes from the disk comes in large pages then, where there are any; see [`Blocks`](crate::blocks::Blocks).
+    #[cfg(target_os = "linux")]
+    let _ = mapped.advise(memmap2::Advice::HugePage);
+    Ok(mapped)
 }

@@ -1,12 +1,13 @@
 //! Files that are named by their content: written, verified, and removed when nothing names them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use sha2::{Digest, Sha256};
 
 use super::{Store, StoreError, at};
+use crate::blocks::Blocks;
 use crate::durable::{RemoveOnDrop, fill};
 use crate::lists::index::BuildError;
 use crate::lists::manifest::ListInfo;
@@ -24,7 +25,7 @@ impl Store {
         &self,
         beginning: &str,
         breathe: &dyn Fn(),
-        content: impl FnOnce(&mut BufWriter<Hashed>) -> Result<(), BuildError>,
+        content: impl FnOnce(&mut Blocks<Hashed>) -> Result<(), BuildError>,
     ) -> Result<String, StoreError> {
         let files = self.files();
         let draft = files.join(DRAFT);
@@ -32,12 +33,12 @@ impl Store {
         let _litter = RemoveOnDrop(&draft);
         let written = || -> io::Result<String> {
             let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-            let mut out = BufWriter::with_capacity(1 << 20, Hashed { file, hash: Sha256::new() });
+            let mut out = Blocks::new(Hashed { file, hash: Sha256::new() });
             content(&mut out).map_err(|error| match error {
                 BuildError::Io(error) => error,
                 error => io::Error::other(error.to_string()),
             })?;
-            let Hashed { file, hash } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+            let Hashed { file, hash } = out.finish()?;
             breathe();
             file.sync_all()?;
             let name = format!("{beginning}{}", short(&hash));

@@ -1,12 +1,13 @@
 //! Overlays on disk: made under the lock of an import, found by whoever has the same generations open.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::build::build;
 use super::{OVERLAYS, Overlay};
+use crate::blocks::Blocks;
 use crate::durable::RemoveOnDrop;
 use crate::maxmind::edition::Edition;
 use crate::maxmind::generation::Generation;
@@ -118,9 +119,9 @@ fn put(path: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Resul
 fn write(draft: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Result<()> {
     let _ = fs::remove_file(draft);
     let open = || OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(draft);
-    let mut out = BufWriter::with_capacity(1 << 20, open()?);
+    let mut out = Blocks::new(open()?);
     match build(generations.iter(), &mut out, breathe) {
-        Ok(()) => out.flush().and_then(|()| out.get_ref().sync_all()),
+        Ok(()) => out.finish().and_then(|file| file.sync_all()),
         Err(IndexError::Io(error)) => Err(error),
         Err(_) => open().map(|_| ()),
     }
