@@ -4,6 +4,7 @@ use super::Cluster;
 use super::process::{Server, kill, limit_file_size};
 use crate::wait::{PATIENCE, wait_until, wait_within};
 use std::fs;
+use std::process::Command;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,8 +67,9 @@ impl Cluster {
         if let Some(mut server) = self.server().take()
             && !server.end(signal, PATIENCE)
         {
+            let left: String = children_of(server.pid()).into_iter().map(where_it_is).collect();
             server.end(libc::SIGKILL, PATIENCE);
-            panic!("the server did not stop; its log ends\n{}", self.log_tail());
+            panic!("the server did not stop; its log ends\n{}\nits processes are\n{left}", self.log_tail());
         }
     }
 
@@ -223,6 +225,16 @@ impl Drop for Cluster {
 
 fn children_of(parent: u32) -> Vec<u32> {
     processes().filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+/// What a process is and does, for people: with its stack, where there is a debugger.
+fn where_it_is(pid: u32) -> String {
+    let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default().replace('\0', " ");
+    let state = of("status").lines().find(|line| line.starts_with("State:")).unwrap_or_default().to_owned();
+    let stack =
+        Command::new("gdb").args(["-batch", "-nx", "-ex", "thread apply all bt", "-p"]).arg(pid.to_string()).output();
+    let stack = stack.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    format!("{pid} {}, {state}, {}\n{stack}\n", of("cmdline").trim_end(), of("wchan"))
 }
 
 fn processes() -> impl Iterator<Item = u32> {

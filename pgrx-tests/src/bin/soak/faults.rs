@@ -47,6 +47,8 @@ pub fn run(soak: &Soak) -> Faults {
         let what = match rng.below(28) {
             0..=9 => signal(soak, &mut rng),
             10 => {
+                // PostgreSQL 15 never ends when it is told to before the recovery after a crash has begun to read the WAL.
+                soak.cluster.wait_ready();
                 soak.cluster.stop_fast();
                 "server stopped (fast)"
             }
