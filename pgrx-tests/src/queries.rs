@@ -9,6 +9,15 @@ pub struct Query {
     pub sql: String,
 }
 
+impl Query {
+    /// It makes what others ask, or sets something for them.
+    #[must_use]
+    pub fn is_setup(&self) -> bool {
+        let makes = ["CREATE TABLE", "CREATE SCHEMA", "CREATE MATERIALIZED VIEW", "CREATE UNIQUE INDEX", "SET "];
+        makes.iter().any(|word| self.sql.starts_with(word)) || self.sql.contains("attach_ip_source")
+    }
+}
+
 /// All of `docs/queries.md`, in order.
 #[must_use]
 pub fn all() -> Vec<Query> {

@@ -3,6 +3,7 @@
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
+use asn_inventory_tests::wait::wait_out_midnight;
 
 const DB: &str = "postgres";
 
@@ -117,6 +118,55 @@ fn the_timeline_shows_every_event_in_its_range() {
     assert!(new.starts_with("10 buckets from ") && new.contains("; 1 in all;"), "{new}");
     assert!(observed.contains("; 5 in all;"), "{observed}");
     assert!(page.contains("2 addresses have a time outside of what is shown"), "{page}");
+}
+
+#[test]
+fn observations_stay_in_their_days_whatever_the_days_lack() {
+    wait_out_midnight();
+    let cluster = started();
+    cluster.sql(
+        DB,
+        "CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         INSERT INTO e SELECT inet '81.2.69.0' + i % 20, date_trunc('day', now(), 'UTC') - i % 40 * interval '1 day' FROM generate_series(1, 400) i;
+         INSERT INTO e SELECT inet '81.2.69.0' + i % 20, date_trunc('day', now(), 'UTC') - interval '30 days' FROM generate_series(1, 300) i",
+    );
+    cluster.wait_value(DB, "SELECT sum(observations) FROM activity_by_day WHERE kind = 'all'", "700");
+    let drawn = || {
+        let page = page(&cluster, DB);
+        let note = page.split("<p class=\"note\">").find(|note| note.contains("drawn"));
+        let note = note.map(|note| note.split('<').next().unwrap_or_default().to_owned());
+        (page.contains("<h3>Observations</h3>"), element(&page, "observed-full-d").to_owned(), note.unwrap_or_default())
+    };
+    let (is_exact, by_day, note) = drawn();
+    let night = cluster.value(DB, "SELECT to_char(now() AT TIME ZONE 'UTC' - interval '30 days', 'DD Mon YYYY')");
+    assert!(is_exact && by_day.contains("; 700 in all; most in one: 310, at ") && by_day.ends_with(&night), "{by_day}");
+    assert_eq!(note, "");
+    // Fewer in the days: the worker is behind, a row was written by hand, a day was not kept.
+    cluster.sql(DB, "UPDATE ip_inventory SET observation_count = observation_count + 1 WHERE ip_address = '81.2.69.1'");
+    let lacks = |n: &str| format!("{n} not drawn");
+    let (is_exact, after, note) = drawn();
+    assert!(is_exact && after == by_day && note.starts_with(&lacks("1 of 701 observations is")), "{after} {note}");
+    cluster.sql(
+        DB,
+        "DELETE FROM ip_activity_count WHERE by_day AND bucket = date_trunc('day', now(), 'UTC') - interval '5 days'",
+    );
+    let (is_exact, after, note) = drawn();
+    assert!(is_exact && after.contains("; 690 in all; most in one: 310, at "), "{after}");
+    assert!(note.starts_with(&lacks("11 of 701 observations are")), "{note}");
+    // More than the inventory has.
+    cluster.sql(DB, "DELETE FROM ip_inventory WHERE ip_address < '81.2.69.10'");
+    let (is_exact, after, note) = drawn();
+    assert!(is_exact && after.contains("; 690 in all; most in one: 310, at "), "{after}");
+    assert_eq!(note, "340 observations are drawn that the inventory does not have any more.");
+    // One of more than a year ago, of which no day is kept.
+    cluster.sql(DB, "INSERT INTO e VALUES ('81.2.69.15', now() - interval '500 days')");
+    cluster.wait_value(DB, "SELECT min(first_seen_at) < now() - interval '499 days' FROM ip_inventory", "t");
+    let (is_exact, after, _) = drawn();
+    assert!(is_exact && after.contains("; 690 in all; "), "{after}");
+    assert!(after.starts_with("72 buckets ") || after.starts_with("73 buckets "), "{after}");
+    // Where next to nothing is known by day, as after an update: when the addresses were last seen.
+    cluster.sql(DB, "UPDATE ip_inventory SET observation_count = 100000");
+    assert!(!drawn().0);
 }
 
 #[test]

@@ -56,6 +56,8 @@ fn sample() -> Report {
         new: (0..90).map(|i| wave(i, 1100)).collect(),
         observed: (0..90).map(|i| wave(i + 3, 14_000)).collect(),
         is_exact: true,
+        uncounted: 1_234,
+        gone: 0,
         outside: 12,
     };
     report.asns = names

@@ -84,6 +84,10 @@ pub struct Timeline {
     pub observed: Vec<u64>,
     /// Observations are those of the bucket.
     pub is_exact: bool,
+    /// Then, observations of the inventory that are in no bucket: their time is not counted yet, or not any more.
+    pub uncounted: u64,
+    /// Then, observations in the buckets that the inventory does not have any more.
+    pub gone: u64,
     /// Addresses with times that are not shown.
     pub outside: u64,
 }

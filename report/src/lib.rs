@@ -18,6 +18,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod activity;
 mod countries;
 mod data;
 pub mod escape;
@@ -27,6 +28,7 @@ mod plots;
 mod sections;
 mod style;
 
+pub use activity::Activity;
 pub use data::*;
 
 impl Report {

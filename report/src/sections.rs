@@ -79,12 +79,29 @@ fn over_time(report: &Report) -> String {
         n => format!("<p class=\"note\">{} addresses have a time outside of what is shown.</p>\n", thousands(n)),
     };
     let body = format!(
-        "<h3>New addresses</h3>\n{}<h3>Observations{}</h3>\n{}{outside}",
+        "<h3>New addresses</h3>\n{}<h3>Observations{}</h3>\n{}{}{outside}",
         timeline("new", &format!("New addresses per {bucket}"), line, &line.new, Ink::Accent),
         if line.is_exact { "" } else { ", at the time when their address was last seen" },
-        timeline("observed", &format!("Observations per {bucket}"), line, &line.observed, Ink::Second)
+        timeline("observed", &format!("Observations per {bucket}"), line, &line.observed, Ink::Second),
+        rest(report)
     );
     card("full", "Over time", &format!("Per {bucket}, by the times of the events"), &body)
+}
+
+/// By how much the observations that are drawn differ from the inventory's.
+fn rest(report: &Report) -> String {
+    let (line, all) = (&report.timeline, thousands(report.totals.observations));
+    let note = match (line.uncounted, line.gone) {
+        (0, 0) => return String::new(),
+        (0, 1) => "1 observation is drawn that the inventory does not have any more.".to_owned(),
+        (0, n) => format!("{} observations are drawn that the inventory does not have any more.", thousands(n)),
+        (1, _) => format!("1 of {all} observations is not drawn: it is in no day that is counted and kept."),
+        (n, _) => {
+            let n = thousands(n);
+            format!("{n} of {all} observations are not drawn: they are in no day that is counted and kept.")
+        }
+    };
+    format!("<p class=\"note\">{note}</p>\n")
 }
 
 fn origins(report: &Report) -> String {

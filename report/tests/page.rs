@@ -36,6 +36,8 @@ fn full(text: &str) -> Report {
             new: vec![3, 0, 7],
             observed: vec![1_000, 0, 234],
             is_exact: true,
+            uncounted: 0,
+            gone: 0,
             outside: 0,
         },
         asns: vec![Asn { number: 64_500, org: text.into(), addresses: 3, observations: 1_000 }],
@@ -123,6 +125,25 @@ fn odd_places_stay_on_the_map() {
     let circles: Vec<_> = tree.descendants().filter(|node| node.has_tag_name("circle")).collect();
     assert_eq!(circles.len(), 2, "one place is nowhere");
     assert!(circles.iter().all(|circle| (0.0..=2240.0).contains(&number(circle, "cx"))), "{circles:?}");
+}
+
+#[test]
+fn the_page_says_how_many_observations_the_timeline_lacks() {
+    for (is_exact, uncounted, gone, wanted) in [
+        (true, 0, 0, ""),
+        (false, 0, 0, ""),
+        (true, 1, 0, "1 of 1,234 observations is not drawn: it is in no day that is counted and kept."),
+        (true, 1_000, 0, "1,000 of 1,234 observations are not drawn: they are in no day that is counted and kept."),
+        (true, 0, 1, "1 observation is drawn that the inventory does not have any more."),
+        (true, 0, 2_000, "2,000 observations are drawn that the inventory does not have any more."),
+    ] {
+        let mut report = full("plain");
+        report.timeline = Timeline { is_exact, uncounted, gone, ..report.timeline };
+        let page = report.page();
+        assert_eq!(page.contains("<h3>Observations</h3>"), is_exact);
+        assert!(page.contains(wanted), "{wanted}");
+        assert_eq!(page.contains("drawn"), !wanted.is_empty(), "{uncounted} {gone}");
+    }
 }
 
 #[test]

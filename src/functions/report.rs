@@ -46,7 +46,7 @@ fn gather(schema: &Schema, now: i64) -> Report {
     let mut report = Report { made_at: unix(now), ..Report::default() };
     small::status(&sql, schema, &mut report);
     let span = passes::totals(&sql, schema, now, &mut report);
-    passes::timeline(&sql, schema, span, &mut report);
+    passes::timeline(&sql, schema, now, span, &mut report);
     passes::places(&sql, schema, &mut report);
     passes::cities(&sql, schema, &mut report);
     passes::flags_and_lists(&sql, schema, &mut report);

@@ -34,6 +34,8 @@ const MEMORY: &str = "asn_inventory activity";
 const MERGED: i64 = 4_000_000;
 /// Rows of counts of one statement.
 const COUNTS: usize = 20_000;
+/// Counts of any kind. The key begins with whether they are of a day, and this.
+const OF_ANY_KIND: &str = "kind IN ('all', 'country', 'asn', 'flag', 'list')";
 
 /// Counts anew what has changed. Whether more is left.
 pub fn recount(schema: &Schema) -> bool {
@@ -69,6 +71,8 @@ pub fn recount(schema: &Schema) -> bool {
         hours.extend((0..24).map(|hour| day + hour * HOUR));
         days.insert(day);
     }
+    let parted: BTreeSet<i64> =
+        days.iter().copied().filter(|day| *day >= counted_hour && counting.has_lost_hours(*day)).collect();
     for hour in hours.into_iter().filter(|hour| *hour >= oldest_hour) {
         pgrx::check_for_interrupts!();
         let all = counting.all(hour, HOUR, |places| {
@@ -80,10 +84,11 @@ pub fn recount(schema: &Schema) -> bool {
             activity::insert(schema, merged.into_iter().map(|(place, observed)| (hour, place, observed)), false, true);
             all
         });
-        if hour >= counted_hour {
+        if hour >= counted_hour && !parted.contains(&beginning(hour, DAY)) {
             memory::within(MEMORY, || counting.count(hour, false, &all));
         }
     }
+    parted.into_iter().for_each(|day| counting.forget_hours(day));
     // Those that have become too old to keep their hours.
     let old = counting.moments("NOT by_day AND bucket < $1 AND source_id IS DISTINCT FROM $2", oldest_hour);
     more |= old.len() >= MOMENTS;
@@ -124,9 +129,8 @@ fn expire(schema: &Schema, oldest_day: i64, counted_hour: i64) {
         Sql::on(schema, table).run(&text, &[argument::moment(limit)]);
     };
     run(c"ip_activity", "true", oldest_day);
-    // The key begins with these.
-    run(c"ip_activity_count", "by_day AND kind IN ('all', 'country', 'asn', 'flag', 'list')", oldest_day);
-    run(c"ip_activity_count", "NOT by_day AND kind IN ('all', 'country', 'asn', 'flag', 'list')", counted_hour);
+    run(c"ip_activity_count", &format!("by_day AND {OF_ANY_KIND}"), oldest_day);
+    run(c"ip_activity_count", &format!("NOT by_day AND {OF_ANY_KIND}"), counted_hour);
 }
 
 /// One call.
@@ -174,6 +178,27 @@ impl Counting<'_> {
         );
         let mark = (pg_sys::INT4OID, activity::OPEN_DAY.into_datum());
         sql.returning(&text, &[argument::moment(day), argument::moment(day + DAY), mark]).len() == 0
+    }
+
+    /// Whether hours of a day were merged, when fewer were kept than now: what has come since is not all of its hour.
+    fn has_lost_hours(&self, day: i64) -> bool {
+        let sql = Sql::on(self.schema, c"ip_activity");
+        let text = format!(
+            "SELECT 1 FROM {}.ip_activity WHERE bucket = $1 AND by_day AND source_id > 0 LIMIT 1",
+            self.schema.name
+        );
+        sql.returning(&text, &[argument::moment(day)]).len() > 0
+    }
+
+    /// Removes the counts of a day's hours.
+    fn forget_hours(&self, day: i64) {
+        Sql::on(self.schema, c"ip_activity_count").run(
+            &format!(
+                "DELETE FROM {}.ip_activity_count WHERE NOT by_day AND {OF_ANY_KIND} AND bucket >= $1 AND bucket < $2",
+                self.schema.name
+            ),
+            &[argument::moment(day), argument::moment(day + DAY)],
+        );
     }
 
     /// The addresses of an hour or a day, of some places at a time: `part` gives those of these places.

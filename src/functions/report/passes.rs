@@ -4,23 +4,23 @@ use std::collections::HashMap;
 
 use pgrx::IntoDatum;
 use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
 
-use ::report::{AGE_CLASSES, AGES, City, Country, Coverage, Named, Place, Report, Scanners, Timeline, figures};
+use ::report::{
+    AGE_CLASSES, AGES, Activity, City, Country, Coverage, Named, Place, Report, Scanners, Timeline, figures,
+};
 
 use super::{count, moment, text};
 use crate::inventory::places;
+use crate::pg::argument;
+use crate::pg::argument::Argument;
 use crate::pg::catalog::Schema;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
 
-const HOUR: i64 = 3_600;
-const DAY: i64 = 24 * HOUR;
+const DAY: i64 = 86_400;
 /// Times further back, or further ahead, are left out of the timeline: events bring times of their own, and one from
 /// 1970 would leave no room for the others.
 const YEARS_BACK: i64 = 10;
-/// Lengths of a bucket, and up to which length of time it is used.
-const STEPS: [(i64, i64); 4] = [(HOUR, 3 * DAY), (DAY, 120 * DAY), (7 * DAY, 830 * DAY), (30 * DAY, i64::MAX)];
 /// Degrees of a cell of the map.
 const CELL: f64 = 2.0;
 /// Most places of the map: more than there are cells with land and countries in them.
@@ -45,16 +45,17 @@ const COLUMNS: [(&str, &str); 3] =
 pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span {
     // Times come in as parameters: a subtraction would be repeated for every row.
     let mut times = Vec::new();
-    let mut days_ago = |days: i64| {
-        times.push((pg_sys::TIMESTAMPTZOID, Some(Datum::from(now.saturating_sub(days * DAY * 1_000_000)))));
+    let mut parameter = |time: Argument| {
+        times.push(time);
         format!("${}", times.len())
     };
-    let window = format!("BETWEEN {} AND {}", days_ago(YEARS_BACK * 365), days_ago(-1));
+    let [first, last] = window(now).map(&mut parameter);
+    let window = format!("BETWEEN {first} AND {last}");
     let seen = |of: &str, end: &str| {
         let time = |at| format!("{end}({at}) FILTER (WHERE observation_count > 0 AND {at} {window})");
         format!("{of}({}, {})", time("first_seen_at"), time("last_seen_at"))
     };
-    let ages = AGES.map(|(days, _)| days.map(|days| days_ago(i64::from(days))));
+    let ages = AGES.map(|(days, _)| days.map(|days| parameter(days_ago(now, i64::from(days)))));
     let mut columns = vec![
         "count(*)".to_owned(),
         SEEN.to_owned(),
@@ -117,18 +118,21 @@ pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span
     moment(&table, 0, 6).zip(moment(&table, 0, 7))
 }
 
+/// Between which times an event is shown.
+fn window(now: i64) -> [Argument; 2] {
+    [YEARS_BACK * 365, -1].map(|days| days_ago(now, days))
+}
+
+fn days_ago(now: i64, days: i64) -> Argument {
+    argument::moment(now.saturating_sub(days * DAY * 1_000_000))
+}
+
 /// Both series of the timeline: a group for every pair of buckets. An address that was only asked about has no time of
-/// an event.
-pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
-    let Some((from, to)) = span else { return };
-    let to = to.max(from);
-    let step = STEPS.iter().find(|(_, most)| to - from <= *most).map_or(DAY, |(step, _)| *step);
-    let start = from.div_euclid(step) * step;
-    let buckets = ((to - start) / step + 1) as usize;
-    let bounds: Vec<String> = (0..=buckets as i64)
-        .map(|i| figures::time(start + i * step, "%Y-%m-%d %H:%M:%S+00"))
-        .map(|bound| format!("\"{bound}\""))
-        .collect();
+/// an event. Observations are those of their own days or hours, where these are counted; the rest of them is a figure.
+pub fn timeline(sql: &Sql, schema: &Schema, now: i64, span: Span, report: &mut Report) {
+    let counted = activity(schema, now);
+    let Some(mut line) = Timeline::over(span, &counted, report.totals.observations) else { return };
+    let bounds: Vec<String> = line.bounds().map(|bound| figures::time(bound, "\"%Y-%m-%d %H:%M:%S+00\"")).collect();
     // width_bucket answers for every time, infinite ones as well: 0 before the first bound, and so on.
     let table = sql.query(
         &format!(
@@ -141,56 +145,50 @@ pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
         ),
         &[],
     );
-    let mut line =
-        Timeline { start, step, new: vec![0; buckets], observed: vec![0; buckets], is_exact: false, outside: 0 };
+    let is_exact = line.is_exact;
     for row in 0..table.len() {
         let bucket = |column| table.get::<i32>(row, column).and_then(|n| (n as usize).checked_sub(1));
         let (addresses, observations) = (count(&table, row, 3), count(&table, row, 4));
         let new = bucket(1).and_then(|bucket| line.new.get_mut(bucket)).map(|n| *n += addresses);
-        let observed =
-            bucket(2).and_then(|bucket| line.observed.get_mut(bucket)).map(|n| *n = n.saturating_add(observations));
-        if new.is_none() || observed.is_none() {
-            line.outside += addresses;
-        }
-    }
-    if let Some(observed) = activity(schema, &bounds, step, report.totals.observations) {
-        line.observed.fill(0);
-        line.is_exact = true;
-        for (bucket, observations) in observed {
-            if let Some(n) = bucket.checked_sub(1).and_then(|bucket| line.observed.get_mut(bucket)) {
+        let last_seen = bucket(2).and_then(|bucket| line.observed.get_mut(bucket)).map(|n| {
+            if !is_exact {
                 *n = n.saturating_add(observations);
             }
+        });
+        if new.is_none() || last_seen.is_none() {
+            line.outside += addresses;
         }
     }
     report.timeline = line;
 }
 
-/// Observations by the time of the events, by the number of the bucket (from 1), where days and hours have counted all that
-/// the inventory has. The table may be another role's than those of the rest, whose code is to run with its rights alone.
-fn activity(schema: &Schema, bounds: &[String], step: i64, all: u64) -> Option<Vec<(usize, u64)>> {
+/// Observations by the time of the events, as far as they are counted and may be read. The table may be another role's than
+/// those of the rest, whose code is to run with its rights alone.
+fn activity(schema: &Schema, now: i64) -> Activity {
+    let mut activity = Activity::default();
     if !places::is_there(schema) {
-        return None;
+        return activity;
     }
     let sql = Sql::on(schema, c"ip_activity_count");
     let may_read = format!("SELECT pg_catalog.has_table_privilege({}, 'SELECT')", schema.regclass("ip_activity_count"));
     if sql.query(&may_read, &[]).get::<bool>(0, 1) != Some(true) {
-        return None;
+        return activity;
     }
-    let table = sql.query(
-        &format!(
-            "SELECT width_bucket(bucket, b.bounds), least(sum(observations), 9223372036854775807)::bigint
-             FROM {}.ip_activity_count, (VALUES ('{{{}}}'::timestamptz[])) b(bounds)
-             WHERE kind = 'all' AND by_day = {} GROUP BY 1",
-            schema.name,
-            bounds.join(","),
-            step >= DAY
-        ),
-        &[],
-    );
-    let found: Vec<(usize, u64)> = (0..table.len())
-        .map(|row| (table.get::<i32>(row, 1).map_or(0, |bucket| bucket as usize), count(&table, row, 2)))
-        .collect();
-    (found.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count)) == all).then_some(found)
+    // The key begins with these.
+    let counts = |by_day: &str| {
+        format!(
+            "SELECT by_day, bucket, observations FROM {}.ip_activity_count
+             WHERE {by_day} AND kind = 'all' AND bucket BETWEEN $1 AND $2",
+            schema.name
+        )
+    };
+    let table = sql.query(&format!("{} UNION ALL {}", counts("by_day"), counts("NOT by_day")), &window(now));
+    for row in 0..table.len() {
+        let Some(at) = moment(&table, row, 2) else { continue };
+        let of = if table.get::<bool>(row, 1) == Some(true) { &mut activity.days } else { &mut activity.hours };
+        of.push((at, count(&table, row, 3)));
+    }
+    activity
 }
 
 /// Countries and the map: a group for every cell of a country.

@@ -64,9 +64,7 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
         "TRUNCATE ip_inventory, ip_observation, ip_sighting, ip_sighting_source, ip_activity, ip_activity_count",
     )?;
     let all = queries::all();
-    let (made, asked): (Vec<_>, Vec<_>) = all.iter().partition(|query| {
-        query.sql.starts_with("CREATE TABLE") || query.sql.starts_with("SET ") || query.sql.contains("attach_ip_source")
-    });
+    let (made, asked): (Vec<_>, Vec<_>) = all.iter().partition(|query| query.is_setup());
     for query in made {
         execute(&mut client, &query.sql)?;
     }
@@ -138,7 +136,7 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     }
     execute(
         &mut client,
-        "DROP TABLE events, allowed; DROP INDEX bench_export; TRUNCATE ip_inventory, ip_observation, ip_sighting, ip_sighting_source, ip_activity, ip_activity_count",
+        "DROP SCHEMA mart CASCADE; DROP TABLE events, allowed; DROP INDEX bench_export; TRUNCATE ip_inventory, ip_observation, ip_sighting, ip_sighting_source, ip_activity, ip_activity_count",
     )?;
     Ok(rows)
 }
