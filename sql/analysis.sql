@@ -60,16 +60,16 @@ COMMENT ON COLUMN @extschema@.ip_sensors.left_out IS 'observations that ip_sight
 CREATE VIEW @extschema@.new_networks AS
 -- By itself: Citus takes no correlated question, and no other in a list of columns.
 WITH moved AS MATERIALIZED (
-    SELECT DISTINCT h.new_asn FROM @extschema@.ip_asn_history h
-    WHERE h.old_asn IS DISTINCT FROM h.new_asn AND h.changed_at > now() - interval '7 days')
+    SELECT h.new_asn, min(h.changed_at) AS first FROM @extschema@.ip_asn_history h
+    WHERE h.old_asn IS DISTINCT FROM h.new_asn AND h.changed_at > now() - interval '7 days' GROUP BY h.new_asn)
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
        a.observation_count AS observations, a.known_since,
        -- known_since alone would be the time at which they were loaded, for all of them.
-       CASE WHEN m.new_asn IS NOT NULL AND a.known_since > now() - interval '7 days' THEN a.known_since ELSE a.first_seen_at END AS since
-FROM @extschema@.asn_inventory a LEFT JOIN moved m ON m.new_asn = a.asn_number
-WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
-    -- Addresses that are known from before, which moved there.
-    OR m.new_asn IS NOT NULL AND a.known_since > now() - interval '7 days')
+       CASE WHEN m.new_asn IS NOT NULL THEN a.known_since ELSE a.first_seen_at END AS since
+-- Addresses that are known from before, which moved there before any was counted for it: it had none until then.
+FROM @extschema@.asn_inventory a
+    LEFT JOIN moved m ON m.new_asn = a.asn_number AND m.first <= a.known_since AND a.known_since > now() - interval '7 days'
+WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days' OR m.new_asn IS NOT NULL)
 ORDER BY since DESC, a.observation_count DESC, a.asn_number;
 COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first, of the same moment those with most observations; cheap: reads only asn_inventory and ip_asn_history';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
@@ -80,7 +80,7 @@ COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation o
 COMMENT ON COLUMN @extschema@.new_networks.addresses IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.new_networks.observations IS 'observations of these addresses';
 COMMENT ON COLUMN @extschema@.new_networks.known_since IS 'when an address was first counted for it; null: before version 0.3.0';
-COMMENT ON COLUMN @extschema@.new_networks.since IS 'since when it is new: known_since where known addresses moved to it in these days, else first_seen_at';
+COMMENT ON COLUMN @extschema@.new_networks.since IS 'since when it is new: known_since where known addresses moved to it in these days as its first ones, else first_seen_at';
 
 CREATE VIEW @extschema@.new_addresses AS
 SELECT i.ip_address, i.first_seen_at, i.last_seen_at, i.observation_count AS observations, i.ip_class, i.asn_number,

@@ -12,7 +12,7 @@ COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a
 
 CREATE FUNCTION @extschema@.forget_ip_source(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forget_ip_source';
-COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what it has added to ip_inventory, ip_sighting and the days and hours; exact by ip_sighting, from its present rows only where that is incomplete; returns the number of observations';
+COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what it has added to ip_inventory, ip_sighting and the days and hours; exact by ip_sighting, from its present rows only where that is incomplete; of one that is detached, what it had added before; returns the number of observations';
 
 CREATE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';

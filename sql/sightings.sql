@@ -8,6 +8,7 @@ CREATE TABLE @extschema@.ip_sighting_source (
     first_seen_at timestamptz,
     last_seen_at  timestamptz,
     attached      boolean NOT NULL DEFAULT true,
+    detached_tbl  oid,
     UNIQUE (tbl, sensor)
 );
 -- The nodes of a cluster have other numbers for the same table: there, a place is known by its name.
@@ -21,6 +22,7 @@ COMMENT ON COLUMN @extschema@.ip_sighting_source.left_out IS 'observations that 
 COMMENT ON COLUMN @extschema@.ip_sighting_source.first_seen_at IS 'earliest observation';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.last_seen_at IS 'latest observation; where the inventory is distributed, up to a minute earlier';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.attached IS 'false: nothing more comes from there, since the table was detached or is gone';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.detached_tbl IS 'number of the table that was detached, whose share forget_ip_source() can take back; null: it cannot';
 COMMENT ON INDEX @extschema@.ip_sighting_source_name IS 'where the inventory is distributed: the place of a table''s name and a sensor';
 
 -- As in ip_inventory, no index may stand on what changes with every observation.

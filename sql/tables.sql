@@ -153,7 +153,8 @@ CREATE TABLE @extschema@.ip_source (
     columns_changed  boolean NOT NULL DEFAULT false,
     observed_path    text,
     only_where       text,
-    sensor           text
+    sensor           text,
+    rows_since_time  bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables, and how many addresses were observed in each';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
@@ -180,6 +181,7 @@ COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has 
 COMMENT ON COLUMN @extschema@.ip_source.observed_path IS 'path to the time of the event in the JSON column observed_at; null: the column itself is the time';
 COMMENT ON COLUMN @extschema@.ip_source.only_where IS 'condition that a row must meet to be observed; null: every row is';
 COMMENT ON COLUMN @extschema@.ip_source.sensor IS 'column or JSON path that names the sensor of a row; null: none';
+COMMENT ON COLUMN @extschema@.ip_source.rows_since_time IS 'rows that were read since the last statements in which the time of an event could be read';
 
 -- Tables that were put below an attached one with rows in them, which no trigger saw. Not dumped: a snapshot means nothing
 -- elsewhere.

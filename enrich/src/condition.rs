@@ -2,7 +2,9 @@
 //!
 //! A small grammar that is evaluated on the values of a row: no SQL, nothing that could fail an insert or call code.
 
-use crate::selector::{Reading, Selector, Step};
+use std::fmt;
+
+use crate::selector::{Reading, Selector, Step, mistaken_key};
 
 #[cfg(test)]
 mod tests;
@@ -52,10 +54,24 @@ impl Condition {
     /// # Errors
     /// [`BadCondition`], with the place.
     pub fn parse(text: &str) -> Result<Condition, BadCondition> {
+        Condition::parse_telling(text, |_| ())
+    }
+
+    /// The first key in it that is more likely a mistake: see [`mistaken_key`].
+    #[must_use]
+    pub fn mistaken_key(text: &str) -> Option<(String, &'static str)> {
+        let mut found = None;
+        let look = |value: &str| found = found.take().or_else(|| mistaken_key(value));
+        Condition::parse_telling(text, look).ok()?;
+        found
+    }
+
+    /// As [`Condition::parse`], and hands over each value as it is written.
+    fn parse_telling(text: &str, mut written: impl FnMut(&str)) -> Result<Condition, BadCondition> {
         let mut rest = text.trim();
         let mut tests = Vec::new();
         loop {
-            tests.push(test(&mut rest)?);
+            tests.push(test(&mut rest, &mut written)?);
             let count: usize = tests.iter().map(|test| test.literals.len()).sum();
             if count > MOST {
                 return Err(BadCondition::TooLong);
@@ -66,6 +82,29 @@ impl Condition {
             let before = rest;
             take_word(&mut rest, "and").ok_or_else(|| BadCondition::Rest(beginning(before)))?;
         }
+    }
+}
+
+/// As [`Condition::parse`] reads it, all in quotes that may need them.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Test { value, is_one, literals }) in self.0.iter().enumerate() {
+            f.write_str(if i > 0 { " and " } else { "" })?;
+            let is_word = value.column.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if value.path.is_empty() && !is_word {
+                write!(f, "\"{}\"", value.column.replace('"', "\"\""))?;
+            } else {
+                write!(f, "{value}")?;
+            }
+            let texts: Vec<String> = literals.iter().map(|text| format!("'{}'", text.replace('\'', "''"))).collect();
+            match (&texts[..], is_one) {
+                ([text], true) => write!(f, " = {text}")?,
+                ([text], false) => write!(f, " <> {text}")?,
+                (_, true) => write!(f, " in ({})", texts.join(", "))?,
+                (_, false) => write!(f, " not in ({})", texts.join(", "))?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -91,11 +130,12 @@ pub fn uuid(text: &str) -> Option<[u8; 16]> {
     Some(number.to_be_bytes())
 }
 
-fn test(rest: &mut &str) -> Result<Test, BadCondition> {
+fn test(rest: &mut &str, written: &mut impl FnMut(&str)) -> Result<Test, BadCondition> {
     let end = end_of_value(rest);
     let (value, tail) = rest.split_at(end);
     let value = value.trim_end();
     let bad = || BadCondition::Value(beginning(if value.is_empty() { tail } else { value }));
+    written(value);
     let value = Selector::parse(value).map_err(|_| bad())?;
     if value.reading != Reading::Address || value.path.contains(&Step::Each) {
         return Err(bad());

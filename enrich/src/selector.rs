@@ -3,11 +3,13 @@
 
 mod event_time;
 mod mistake;
+mod reads;
 
 use std::fmt;
 
 pub use event_time::EventTime;
-pub use mistake::mistake;
+pub use mistake::{mistake, mistaken_key};
+pub use reads::{Origins, Reads};
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,12 @@ pub struct BadSelector(String);
 const MOST_EACH: usize = 8;
 
 impl Selector {
+    /// A column, given by its name, as it is.
+    #[must_use]
+    pub fn whole(column: String) -> Selector {
+        Selector { column, path: Vec::new(), reading: Reading::Address }
+    }
+
     /// Reads `column`, `"Odd column"`, `column->>key`, `column->key->>'another key'`, `column->list->*->>key`, and each of
     /// them in `list(…)` or `text(…)`. The last arrow may be `->` or `->>`: the value is read as text either way. A key
     /// that is called `*` stands in quotes.
@@ -60,6 +68,11 @@ impl Selector {
     /// # Errors
     /// [`BadSelector`] when the column or a key is missing, or a quote or parenthesis is not closed.
     pub fn parse(text: &str) -> Result<Selector, BadSelector> {
+        Selector::parse_telling(text, |_| ())
+    }
+
+    /// The same, and hands over each key that stands without quotes.
+    fn parse_telling(text: &str, mut bare: impl FnMut(&str)) -> Result<Selector, BadSelector> {
         let bad = || BadSelector(text.chars().take(100).collect());
         let (mut rest, reading) = unwrap(text.trim());
         let column = take(&mut rest, '"').filter(|(c, _)| !c.is_empty()).ok_or_else(bad)?.0;
@@ -69,7 +82,12 @@ impl Selector {
             rest = rest.strip_prefix('>').unwrap_or(rest).trim_start();
             path.push(match take(&mut rest, '\'').filter(|(key, _)| !key.is_empty()).ok_or_else(bad)? {
                 (key, false) if key == "*" => Step::Each,
-                (key, _) => Step::Key(key),
+                (key, is_quoted) => {
+                    if !is_quoted {
+                        bare(&key);
+                    }
+                    Step::Key(key)
+                }
             });
         }
         if path.iter().filter(|step| **step == Step::Each).count() > MOST_EACH {

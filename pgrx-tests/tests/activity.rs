@@ -1,6 +1,6 @@
 //! When addresses were seen: by hour and day of the events' own times, whatever order they come in.
 
-use crate::ingest_support::Db;
+use crate::ingest_support::{Db, run};
 use asn_inventory_tests::prelude::*;
 use asn_inventory_tests::wait::wait_out_midnight;
 
@@ -124,6 +124,77 @@ fn old_hours_become_days_and_old_days_go() {
     cluster.wait_value(db, "SELECT min(bucket) > now() - interval '5 days' FROM ip_activity", "t");
 }
 
+/// Hours are merged for good: with more of them kept, what comes late is not all of its hour.
+#[test]
+fn a_day_whose_hours_are_gone_gets_none_again() {
+    wait_out_midnight();
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .conf("asn_inventory.activity_hours", "2d")
+        .start();
+    let db = "postgres";
+    cluster.sql(
+        db,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         INSERT INTO e SELECT inet '81.2.69.0' + (i % 50), date_trunc('day', now()) - interval '5 days' + interval '10 hours' + i * interval '1 sec'
+             FROM generate_series(1, 500) i",
+    );
+    let event = |ip: &str, days: u32, hour: u32| {
+        let at = format!("date_trunc('day', now()) - interval '{days} days' + interval '{hour} hours'");
+        cluster.sql(db, &format!("INSERT INTO e VALUES ('{ip}', {at})"));
+    };
+    let counts = |of: &str, view: &str| {
+        format!(
+            "SELECT coalesce(string_agg(current_date - {of}::date || ':' || addresses || ':' || observations, ' ' ORDER BY {of}), '')
+             FROM {view} WHERE kind = 'all' AND {of} >= current_date - 5"
+        )
+    };
+    let (days, hours) = (counts("day", "activity_by_day"), counts("hour", "activity_by_hour"));
+    cluster.wait_value(db, &days, "5:50:500");
+    cluster.wait_value(db, "SELECT bool_and(by_day AND counted) FROM ip_activity WHERE source_id > 0", "t");
+    // From then on, more hours are kept, as soon as the worker knows.
+    cluster.set("asn_inventory.activity_hours", "14d");
+    let mut earlier = 6..=13;
+    wait_until("hours of earlier days", || {
+        let day = earlier.next().expect("a day of which hours are kept");
+        event("9.9.9.9", day, 3);
+        let counted = |view: &str, of: &str| {
+            format!("SELECT count(*) FROM {view} WHERE kind = 'all' AND {of}::date = current_date - {day}")
+        };
+        cluster.wait_value(db, &counted("activity_by_day", "day"), "1");
+        cluster.value(db, &counted("activity_by_hour", "hour")) == "1"
+    });
+    for (ip, hour, wanted) in [("8.8.8.8", 10, "5:51:501"), ("81.2.69.1", 10, "5:51:502"), ("8.8.8.8", 15, "5:51:503")]
+    {
+        event(ip, 5, hour);
+        cluster.wait_value(db, &days, wanted);
+        assert_eq!(cluster.value(db, &hours), "", "the rest of these hours is known by the day alone");
+    }
+    // What a node of a cluster had merged may come to a day that has its hours.
+    event("8.8.8.8", 4, 20);
+    cluster.wait_value(db, &hours, "4:1:1");
+    cluster.sql(
+        db,
+        "INSERT INTO ip_activity (bucket, by_day, source_id, addresses, packed)
+         SELECT bucket - interval '20 hours', true, source_id, addresses, packed FROM ip_activity
+         WHERE source_id > 0 AND bucket = current_date - interval '4 days' + interval '20 hours'",
+    );
+    event("8.8.8.8", 0, 0);
+    cluster.wait_value(db, &days, "5:51:503 4:1:2 0:1:1");
+    assert_eq!(cluster.value(db, &hours), "0:1:1");
+    // What came late is merged as well, once.
+    cluster.set("asn_inventory.activity_hours", "2d");
+    let left =
+        "SELECT count(*) FROM ip_activity WHERE NOT by_day AND source_id > 0 AND bucket < now() - interval '4 days'";
+    wait_until("days without their hours", || {
+        event("8.8.8.8", 0, 0);
+        cluster.value(db, left) == "0"
+    });
+    event("1.1.1.1", 5, 11);
+    let old_days = format!("{days} AND day < current_date");
+    cluster.wait_value(db, &old_days, "5:52:504 4:1:2");
+}
+
 #[test]
 fn networks_of_some_days_are_ranked_by_what_happened_then() {
     wait_out_midnight();
@@ -182,6 +253,9 @@ fn without_hours_none_is_shown_and_without_days_neither() {
     );
     cluster.wait_value(db, days, "1 1");
     assert_eq!(cluster.value(db, "SELECT count(*) FROM activity_by_hour"), "0");
+    // The report draws days then, however short the time is.
+    let page = "SELECT inventory_report() LIKE ALL (ARRAY['%<h3>Observations</h3>%', '%Observations per day%'])";
+    assert_eq!(cluster.value(db, page), "t");
     cluster.sql(db, "INSERT INTO e VALUES ('8.8.8.8', now())");
     cluster.wait_value(db, days, "1 2");
     // What was kept goes with the next count.
@@ -219,6 +293,47 @@ fn a_network_that_takes_over_known_addresses_is_new() {
         "SELECT string_agg((asn_number = 64999) || ' ' || (since = CASE asn_number WHEN 64999 THEN known_since ELSE first_seen_at END), ', ') FROM (SELECT * FROM new_networks) n",
         "true true, false true",
     );
+}
+
+#[test]
+fn a_network_that_had_addresses_before_known_ones_moved_to_it_is_not_new() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         INSERT INTO e VALUES ('8.8.8.8', now() - interval '90 days'), ('1.1.1.1', now() - interval '90 days')",
+    );
+    db.settle();
+    // No walk under way writes over what is written by hand.
+    db.wait("SELECT count(*) FROM maxmind_walk WHERE generations <> '{}'", "1");
+    db.wait("SELECT count(*) FROM asn_inventory WHERE ip_count = 1", "2");
+    db.sql("UPDATE ip_inventory SET asn_number = 13335 WHERE ip_address = '8.8.8.8'");
+    db.wait("SELECT ip_count FROM asn_inventory WHERE asn_number = 13335", "2");
+    assert_eq!(db.lines("SELECT asn_number, since FROM new_networks"), [""; 0]);
+}
+
+/// The transaction of a count that waits is older than what it counts in the end.
+#[test]
+fn a_network_that_takes_over_known_addresses_while_a_count_waits_is_new() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         CREATE TABLE f (ip inet); SELECT attach_ip_source('f', '{ip}');
+         INSERT INTO e VALUES ('8.8.8.8', now() - interval '90 days')",
+    );
+    db.settle();
+    db.wait("SELECT count(*) FROM maxmind_walk WHERE generations <> '{}'", "1");
+    db.wait("SELECT count(*) FROM asn_inventory WHERE ip_count = 1", "1");
+    let mut session = db.connect();
+    run(&mut session, "BEGIN; SELECT forget_ip_source('f')");
+    db.sql("INSERT INTO ip_inventory (ip_address) VALUES ('10.0.0.1')");
+    // There are other databases in this cluster.
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'object' AND objsubid = 4 AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    db.wait(waits, "t");
+    db.sql("UPDATE ip_inventory SET asn_number = 64999, asn_org = 'Thief' WHERE ip_address = '8.8.8.8'");
+    run(&mut session, "COMMIT");
+    db.wait("SELECT count(*) FROM asn_inventory WHERE asn_number = 64999", "1");
+    assert_eq!(db.lines("SELECT asn_number FROM new_networks"), ["64999"]);
 }
 
 #[test]

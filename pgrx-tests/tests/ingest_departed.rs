@@ -100,3 +100,93 @@ fn rows_of_a_child_without_an_index_are_counted_once_after_the_doctors_command()
         assert_eq!(db.complaints(&[INDEXES[0], PARTITIONS[0]]), [""; 0], "{populated_before}");
     }
 }
+
+/// Also of one that is made there, and of one below that, in the same transaction as its first rows.
+#[test]
+fn rows_of_a_child_that_came_empty_are_counted_once_after_the_doctors_command() {
+    for (come, populated_before) in [
+        ("CREATE TABLE c () INHERITS (r)", false),
+        ("CREATE TABLE c () INHERITS (r)", true),
+        ("CREATE TABLE c (ip inet); ALTER TABLE c INHERIT r", true),
+    ] {
+        let what = format!("{come}, {populated_before}");
+        let db = Db::new();
+        db.sql(
+            "CREATE TABLE r (ip inet); SELECT attach_ip_source('r', '{ip}', method => 'index'), populate_ip_inventory('r');
+             INSERT INTO r VALUES ('6.0.0.1')",
+        );
+        db.sql(&format!("{come}; CREATE TABLE d () INHERITS (c); INSERT INTO d VALUES ('6.0.0.1'), ('6.0.0.2')"));
+        db.sql("INSERT INTO c VALUES ('6.0.0.1'), ('6.0.0.1')");
+        if populated_before {
+            assert_eq!(db.value("SELECT populate_ip_inventory('r')"), "0", "{what}");
+            assert_eq!(
+                db.fails("SELECT populate_ip_inventory('c')").message,
+                "rows of \"c\" are not observed",
+                "{what}"
+            );
+        }
+        assert_eq!(db.complaints(&[INDEXES[0], PARTITIONS[0]]).len(), 1, "{what}");
+        db.sql(&db.remedies(&INDEXES));
+        db.sql("INSERT INTO c VALUES ('6.0.0.1'); INSERT INTO d VALUES ('6.0.0.1')");
+        assert_eq!(db.value("SELECT populate_ip_inventory('r')"), "4", "{what}");
+        for table in ["r", "c", "d"] {
+            assert_eq!(db.value(&format!("SELECT populate_ip_inventory('{table}')")), "0", "{what}: {table}");
+        }
+        assert_eq!(db.counts(), ["6.0.0.1|6", "6.0.0.2|1"], "{what}");
+        assert_eq!(db.complaints(&[INDEXES[0], PARTITIONS[0]]), [""; 0], "{what}");
+    }
+}
+
+#[test]
+fn rows_of_a_child_without_its_trigger_are_counted_once_when_the_table_above_is_attached_again() {
+    for method in ["trigger", "row"] {
+        for filled in [false, true] {
+            let what = format!("{method}, {filled}");
+            let db = Db::new();
+            let attach = format!("SELECT attach_ip_source('r', '{{ip}}', method => '{method}')");
+            db.sql(&format!(
+                "CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+                 CREATE TABLE r (ip inet); {attach}; SELECT populate_ip_inventory('r'); INSERT INTO r VALUES ('6.0.0.1');
+                 CREATE TABLE c (ip inet); CREATE TRIGGER asn_inventory_observe BEFORE INSERT ON c FOR EACH ROW EXECUTE FUNCTION theirs()"
+            ));
+            let row = "INSERT INTO c VALUES ('6.0.0.1')";
+            if filled {
+                db.sql(row);
+            }
+            db.sql("ALTER TABLE c INHERIT r");
+            db.sql(row);
+            db.sql("ALTER TABLE c NO INHERIT r");
+            db.sql("ALTER TABLE c INHERIT r");
+            db.sql(row);
+            assert_eq!(db.value("SELECT populate_ip_inventory('r')"), "0", "{what}");
+            db.sql("ALTER TRIGGER asn_inventory_observe ON c RENAME TO theirs");
+            db.sql(&attach);
+            db.sql(row);
+            assert_eq!(db.value("SELECT populate_ip_inventory('r')"), if filled { "3" } else { "2" }, "{what}");
+            assert_eq!(db.value("SELECT populate_ip_inventory('r')"), "0", "{what}");
+            assert_eq!(db.counts(), [format!("6.0.0.1|{}", if filled { 5 } else { 4 })], "{what}");
+            assert_eq!(db.complaints(&[PARTITIONS[0], "triggers"]), [""; 0], "{what}");
+        }
+    }
+}
+
+/// PostgreSQL makes none for the child of a table.
+#[test]
+fn rows_of_a_child_below_an_index_made_by_hand_are_counted_once_it_has_its_own() {
+    for mend in ["CREATE INDEX ON c USING ip_observer (ip)", "SELECT attach_ip_source('r', '{ip}', method => 'index')"]
+    {
+        let db = Db::new();
+        let rows = "INSERT INTO r VALUES ('6.0.0.1'); INSERT INTO c VALUES ('6.0.0.1')";
+        db.sql(&format!("CREATE TABLE r (ip inet); CREATE TABLE c () INHERITS (r); {rows}"));
+        db.sql("CREATE INDEX ON r USING ip_observer (ip)");
+        db.sql(rows);
+        assert_eq!(db.value("SELECT populate_ip_inventory('r')"), "1", "{mend}");
+        assert_eq!(db.counts(), ["6.0.0.1|2"], "{mend}");
+        db.sql(mend);
+        db.sql(rows);
+        assert_eq!(db.value("SELECT populate_ip_inventory('r')"), "2", "{mend}");
+        assert_eq!(db.value("SELECT populate_ip_inventory('r')"), "0", "{mend}");
+        assert_eq!(db.counts(), ["6.0.0.1|6"], "{mend}");
+        assert_eq!(db.complaints(&[INDEXES[0], PARTITIONS[0]]), [""; 0], "{mend}");
+    }
+}

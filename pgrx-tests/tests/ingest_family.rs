@@ -143,7 +143,7 @@ fn a_trigger_that_cannot_be_created_fails_no_statement() {
          CREATE TABLE child (id int, ip inet); CREATE TABLE grandchild () INHERITS (child)",
     );
     let mut writer = db.connect();
-    run(&mut writer, "BEGIN; INSERT INTO grandchild VALUES (1, '36.84.0.1')");
+    run(&mut writer, "BEGIN; INSERT INTO grandchild VALUES (1, '36.84.0.1'), (1, '36.84.0.2')");
     let (mut session, notices) = db.connect_with_notices();
     run(&mut session, "BEGIN; CREATE TABLE kept (i int); ALTER TABLE child INHERIT events; COMMIT");
     assert_eq!(value(&mut session, "SELECT count(*) FROM kept"), "0");
@@ -157,6 +157,10 @@ fn a_trigger_that_cannot_be_created_fails_no_statement() {
     run(&mut session, "SELECT public.attach_ip_source('public.events', ARRAY['ip'])");
     run(&mut session, "INSERT INTO grandchild VALUES (1, '36.84.0.2'); INSERT INTO child VALUES (1, '36.84.0.3')");
     assert_eq!(db.counts(), ["36.84.0.2|1", "36.84.0.3|1"]);
+    // What came until then is counted, once.
+    assert_eq!(value(&mut session, "SELECT populate_ip_inventory('events')"), "2");
+    assert_eq!(value(&mut session, "SELECT populate_ip_inventory('events')"), "0");
+    assert_eq!(db.counts(), ["36.84.0.1|1", "36.84.0.2|2", "36.84.0.3|1"]);
 }
 
 #[test]

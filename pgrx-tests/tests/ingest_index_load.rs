@@ -225,3 +225,44 @@ fn without_preload_each_row_counts_once_from_the_first_statement_on() {
         ["3.127.0.1|2", "3.127.0.2|1", "3.127.0.3|1", "3.127.0.4|1", "3.127.0.5|1", "3.127.0.6|1"]
     );
 }
+
+/// Where only the partition that a row comes to has an index, that has the library loaded in the middle of the statement.
+#[test]
+fn without_preload_a_row_that_the_first_statement_moves_is_not_new() {
+    let cluster = Cluster::builder().preload(false).start();
+    let db = "postgres";
+    cluster.sql(
+        db,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE m (k int, ip inet) PARTITION BY LIST (k);
+         CREATE TABLE m1 PARTITION OF m FOR VALUES IN (1); CREATE TABLE m2 PARTITION OF m FOR VALUES IN (2);
+         CREATE TABLE log (ip inet); SELECT attach_ip_source('m2', '{ip}', method => 'index');
+         INSERT INTO m SELECT 1, '3.127.1.0'::inet + i FROM generate_series(1, 6) i",
+    );
+    let moves = |ip: &str| format!("UPDATE m SET k = 2 WHERE k = 1 AND ip = {ip}");
+    for statement in [
+        moves("'3.127.1.1'"),
+        format!("PREPARE moves AS {}; EXECUTE moves", moves("'3.127.1.2'")),
+        format!("WITH u AS ({} RETURNING ip) SELECT * FROM u", moves("'3.127.1.3'")),
+        format!("WITH u AS ({} RETURNING ip) INSERT INTO log SELECT ip FROM u", moves("'3.127.1.4'")),
+    ] {
+        cluster.sql(db, &statement);
+    }
+    let moved = cluster.connect(db).execute(&moves("$1::text::inet"), &[&"3.127.1.5"]);
+    assert_eq!(moved.expect("moved"), 1);
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM m2"), "5");
+    // New rows are new, in whatever statement.
+    for statement in [
+        "INSERT INTO m VALUES (2, '3.127.2.1')",
+        "WITH u AS (UPDATE m SET ip = ip WHERE k = 1 RETURNING k) INSERT INTO m SELECT 2, '3.127.2.2' FROM u",
+        "CREATE FUNCTION puts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO m VALUES (2, '3.127.2.3'); RETURN NEW; END $$;
+         CREATE TRIGGER puts BEFORE UPDATE ON m1 FOR EACH ROW EXECUTE FUNCTION puts()",
+        "UPDATE m SET ip = ip WHERE k = 1",
+    ] {
+        cluster.sql(db, statement);
+    }
+    cluster.sql(db, "SELECT absorb_observations()");
+    assert_eq!(
+        cluster.lines(db, "SELECT host(ip_address), observation_count FROM ip_inventory ORDER BY 1"),
+        ["3.127.2.1|1", "3.127.2.2|1", "3.127.2.3|1"]
+    );
+}

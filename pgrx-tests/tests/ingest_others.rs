@@ -264,6 +264,75 @@ fn a_statement_with_a_short_time_limit_does_not_fail_for_the_queue() {
     assert_eq!(db.counts(), ["36.93.0.2|1"]);
 }
 
+/// What rows add one by one is written at the commit, where PostgreSQL has switched the statement's limit off.
+#[test]
+fn a_commit_waits_for_the_queue_no_longer_than_its_statement_may() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE by_index (ip inet); CREATE TABLE by_row (ip inet);
+         SELECT attach_ip_source('by_index', '{ip}', method => 'index'), attach_ip_source('by_row', '{ip}', method => 'row')",
+    );
+    let mut holder = db.connect();
+    run(&mut holder, "BEGIN; LOCK TABLE ip_observation");
+    // What the last statement took, and what was heard. It waits for a half of a second, where it would wait for two. On a
+    // machine that stands still, another session is quicker.
+    let timed = |statements: &[&str], table: &str| {
+        (0..10).find_map(|_| {
+            let (mut loader, notices) = db.connect_with_notices();
+            run(&mut loader, "SET statement_timeout = '1s'");
+            let mut last = Duration::ZERO;
+            for statement in statements {
+                let started = Instant::now();
+                query(&mut loader, &statement.replace("events", table)).ok()?;
+                last = started.elapsed();
+            }
+            (Duration::from_millis(100)..Duration::from_millis(1500)).contains(&last).then(|| notices.all())
+        })
+    };
+    let insert = "INSERT INTO events VALUES ('36.93.1.1')";
+    for statements in [&[insert][..], &["BEGIN", insert, "COMMIT"], &["COPY events FROM PROGRAM 'echo 36.93.1.1'"]] {
+        for table in ["by_index", "by_row"] {
+            let warning = format!("WARNING: the addresses of rows inserted into \"{table}\" are not observed");
+            assert_eq!(timed(statements, table), Some(vec![warning]), "{statements:?}");
+        }
+    }
+    run(&mut holder, "ROLLBACK");
+}
+
+/// Without the library's shared memory, nothing else says so.
+#[test]
+fn a_commit_that_loses_rows_of_several_tables_names_them() {
+    let db = Db::new();
+    for table in ["first", "second", "third", "silent"] {
+        db.sql(&format!(
+            "CREATE TABLE {table} (ip inet); SELECT attach_ip_source('{table}', '{{ip}}', method => 'index')"
+        ));
+    }
+    let parts: String =
+        (1..=12).map(|n| format!("CREATE TABLE part{n} PARTITION OF many FOR VALUES IN ({n});")).collect();
+    db.sql(&format!("CREATE TABLE many (ip inet, n int) PARTITION BY LIST (n); {parts} SELECT attach_ip_source('many', '{{ip}}', method => 'index')"));
+    let mut holder = db.connect();
+    run(&mut holder, "BEGIN; LOCK TABLE ip_observation");
+    let (mut loader, notices) = db.connect_with_notices();
+    run(
+        &mut loader,
+        "BEGIN; INSERT INTO second VALUES ('36.93.2.1'); INSERT INTO first VALUES ('36.93.2.1'); INSERT INTO silent VALUES (NULL);
+         SAVEPOINT a; INSERT INTO third VALUES ('36.93.2.1'); INSERT INTO first VALUES ('36.93.2.2'); COMMIT",
+    );
+    assert_eq!(
+        notices.all(),
+        ["WARNING: the addresses of rows inserted into \"first\", \"second\", \"third\" are not observed"]
+    );
+    assert!(unobserved(&db)[0].starts_with("3|"), "{:?}", unobserved(&db));
+    run(&mut loader, "INSERT INTO many SELECT '36.93.2.1', n FROM generate_series(1, 12) n");
+    let named: Vec<String> = (1..=10).map(|n| format!("\"part{n}\"")).collect();
+    assert_eq!(
+        notices.all()[1..],
+        [format!("WARNING: the addresses of rows inserted into {} and 2 others are not observed", named.join(", "))]
+    );
+    run(&mut holder, "ROLLBACK");
+}
+
 #[test]
 fn times_that_are_not_believed_are_counted_and_become_the_statements() {
     let db = Db::new();

@@ -448,3 +448,86 @@ fn a_hint_names_the_mistake() {
         assert!(refused.hint.contains(word), "{columns} {observed_at}: {refused:?}");
     }
 }
+
+/// Such a mistake would be taken for a key, which no row has. In quotes it is one.
+#[test]
+fn a_key_that_looks_like_sql_stands_in_quotes() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (payload jsonb, src inet)");
+    let refused = |statement: &str, word: &str| {
+        let refused = db.fails(statement);
+        assert_eq!(refused.code, "22023", "{statement}: {refused:?}");
+        assert!(refused.message.ends_with("cannot be a key without quotes"), "{statement}: {refused:?}");
+        assert!(refused.hint.contains(word), "{statement}: {refused:?}");
+    };
+    for (arguments, word) in [
+        ("ARRAY['payload->>ip::inet']", "Leave the cast out"),
+        ("ARRAY['src', 'list(payload->>xff::text)']", "Leave the cast out"),
+        ("ARRAY['payload->>$.ip']", "begins with the column"),
+        ("ARRAY['payload->>ip, payload->>ip2']", "an element of ip_columns of its own"),
+        ("ARRAY['payload->>\"ip\"']", "in single quotes, or in none"),
+        ("'{src}', 'payload->>timestamp::timestamptz'", "Leave the cast out"),
+        ("'{src}', 'payload->>timestamp::timestamptz@UTC'", "Leave the cast out"),
+        ("'{src}', 'payload->>ts AT TIME ZONE ''UTC'''", "behind an @"),
+        ("'{src}', sensor => 'payload->>sensor::text'", "Leave the cast out"),
+        ("'{src}', only_where => 'src <> 10.0.0.1 and payload->>kind::text = a'", "Leave the cast out"),
+    ] {
+        for method in ["trigger", "row", "index"] {
+            refused(&format!("SELECT attach_ip_source('e', {arguments}, method => '{method}')"), word);
+        }
+    }
+    refused("CREATE INDEX ON e USING ip_observer (payload) WITH (selectors = '{payload->>ip::inet}')", "cast");
+    refused("SELECT ip_parse('{}'::jsonb, 'src->>ip::inet')", "cast");
+    assert_eq!(db.value("SELECT count(*) FROM ip_source"), "0");
+    assert_eq!(
+        db.fails("SELECT attach_ip_source('e', ARRAY['payload->>o''brien::inet'])").hint,
+        "Leave the cast out: values are read as texts, and times as what they say. A key that is called so stands in single quotes: 'o''brien::inet'."
+    );
+    db.sql(
+        r#"SELECT attach_ip_source('e', ARRAY['payload->>''ip::inet'''], 'payload->>''at, UTC''');
+         INSERT INTO e VALUES ('{"ip::inet":"20.65.1.1","at, UTC":"2026-01-05"}')"#,
+    );
+    assert_eq!(db.counts(), ["20.65.1.1|1"]);
+    assert_eq!(db.value("SELECT first_seen_at FROM ip_inventory"), "2026-01-05 00:00:00+00");
+}
+
+/// Version 0.2.0 attached tables by such keys.
+#[test]
+fn what_is_observed_by_a_key_that_looks_like_sql_goes_on() {
+    let db = Db::new();
+    // As a restore of the schema alone leaves it.
+    db.sql(
+        "CREATE TABLE e (payload jsonb, day int) PARTITION BY LIST (day);
+         CREATE TRIGGER asn_inventory_observe AFTER INSERT ON e REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT
+             EXECUTE FUNCTION observe_addresses('payload->>at::timestamptz@UTC', 'payload->>ip::inet', 'where payload->>kind::text = a', 'sensor: payload->>$.hp')",
+    );
+    let insert = |day: i32| {
+        db.sql(&format!(
+            r#"INSERT INTO e VALUES ('{{"ip::inet":"20.65.1.{day}","kind::text":"a","$.hp":"x","at::timestamptz":"2026-01-05 12:00"}}', {day})"#
+        ));
+    };
+    let take_remedy = |check: &str| {
+        let remedy = format!("SELECT remedy FROM enrichment_doctor() WHERE level <> 'ok' AND check_name = '{check}'");
+        db.sql(&db.value(&remedy));
+    };
+    take_remedy("triggers");
+    db.sql("CREATE TABLE e_1 PARTITION OF e FOR VALUES IN (1)");
+    insert(1);
+    assert_eq!(
+        db.lines("SELECT ip_columns, observed_path, only_where, sensor FROM ip_source"),
+        ["{payload->>ip::inet}|payload->>at::timestamptz|payload->>kind::text = a|payload->>$.hp"]
+    );
+    db.sql("DROP TRIGGER asn_inventory_observe ON e");
+    take_remedy("triggers");
+    db.sql("CREATE TABLE e_2 PARTITION OF e FOR VALUES IN (2)");
+    insert(2);
+    db.sql("CREATE TABLE n (LIKE e); ALTER TABLE e RENAME TO old; ALTER TABLE n RENAME TO e");
+    take_remedy("swapped tables");
+    insert(3);
+    assert_eq!(db.counts(), ["20.65.1.1|1", "20.65.1.2|1", "20.65.1.3|1"]);
+    // What is taken off and attached again at once.
+    db.sql(
+        "SELECT detach_ip_source('old'); SELECT forget_ip_source('e'); SELECT attach_ip_source('e', '{payload->>ip::inet}')",
+    );
+    assert_eq!(db.counts(), ["20.65.1.1|1", "20.65.1.2|1"]);
+}

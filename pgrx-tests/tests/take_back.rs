@@ -390,6 +390,116 @@ fn rows_that_were_queued_when_their_table_was_detached_are_not_taken_back_later(
     db.wait("SELECT sum(observations) FROM activity_by_day WHERE kind = 'all'", "5");
 }
 
+/// Detached first, a wrong attach would be for good.
+#[test]
+fn what_a_table_had_added_before_it_was_detached_is_taken_back() {
+    const ATTACH: &str = "SELECT attach_ip_source('flows', '{dst}')";
+    const POPULATE: &str = "SELECT populate_ip_inventory('flows')";
+    const DETACH: &str = "SELECT detach_ip_source('flows')";
+    const ABSORB: &str = "";
+    let all_queued = format!("BEGIN; {ATTACH}; {POPULATE}; {DETACH}; COMMIT");
+    let last_queued = format!("BEGIN; INSERT INTO flows VALUES (NULL, '10.0.0.3', '2026-01-03Z'); {DETACH}; COMMIT");
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&[ATTACH, POPULATE, ABSORB, DETACH], &["3"]),
+        (&[all_queued.as_str()], &["3"]),
+        (&[ATTACH, POPULATE, ABSORB, last_queued.as_str()], &["4"]),
+        (&[ATTACH, POPULATE, ABSORB, DETACH, ATTACH, POPULATE, ABSORB, DETACH], &["6"]),
+        // Attached again, each call takes back a share.
+        (&[ATTACH, POPULATE, ABSORB, DETACH, ATTACH], &["0", "3"]),
+        (&[ATTACH, POPULATE, ABSORB, DETACH, ATTACH, POPULATE], &["3", "3"]),
+    ];
+    for (steps, shares) in cases {
+        let db = Db::new();
+        db.sql(FLOWS);
+        db.sql(
+            "INSERT INTO flows VALUES ('8.8.8.8', '10.0.0.1', '2026-01-01Z'), ('1.1.1.1', '10.0.0.1', '2026-01-02Z'),
+                                      ('1.1.1.1', '8.8.8.8', '2026-01-02Z')",
+        );
+        for step in steps {
+            if *step == ABSORB { db.settle() } else { db.sql(step) }
+        }
+        for share in shares {
+            assert_eq!(db.value("SELECT forget_ip_source('flows')"), *share, "{steps:?}");
+        }
+        assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1"], "{steps:?}");
+        let refused = db.fails("SELECT forget_ip_source('flows')");
+        assert_eq!(refused.message, "table \"flows\" is not attached", "{steps:?}");
+        assert_eq!(db.lines("SELECT DISTINCT tbl FROM ip_sightings"), ["others"], "{steps:?}");
+        db.sql("SELECT attach_ip_source('flows', '{src}', 'at')");
+        assert_eq!(db.value("SELECT populate_ip_inventory('flows')"), "3", "{steps:?}");
+        assert_eq!(db.counts(), ["1.1.1.1|2", "8.8.8.8|3", "9.9.9.9|1"], "{steps:?}");
+    }
+}
+
+/// Another table of that name has not added it.
+#[test]
+fn what_a_dropped_table_had_added_is_not_taken_back_by_one_of_its_name() {
+    let db = Db::new();
+    let steps = "CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('8.8.8.8')";
+    db.sql(steps);
+    db.settle();
+    db.sql("SELECT detach_ip_source('e')");
+    db.sql("DROP TABLE e");
+    db.sql(steps);
+    db.settle();
+    db.sql("SELECT detach_ip_source('e')");
+    assert_eq!(db.value("SELECT forget_ip_source('e')"), "1");
+    assert_eq!(db.counts(), ["8.8.8.8|1"]);
+    assert_eq!(db.fails("SELECT forget_ip_source('e')").code, "55000");
+    assert_eq!(db.counts(), ["8.8.8.8|1"]);
+}
+
+#[test]
+fn what_a_detached_table_had_added_stays_where_its_sightings_alone_do_not_tell_it() {
+    const REFUSED: &str = "table \"root\" is not attached, and nothing was taken back";
+    let db = Db::new();
+    let root =
+        "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF root FOR VALUES IN (1);
+         SELECT attach_ip_source('root', '{ip}'); INSERT INTO root VALUES (1, '8.8.8.8')";
+    // The note on the partition says that its row is counted.
+    db.sql(root);
+    db.settle();
+    db.sql("ALTER TABLE root DETACH PARTITION p1");
+    db.sql("SELECT detach_ip_source('root')");
+    assert_eq!(db.fails("SELECT forget_ip_source('root')").message, REFUSED);
+    assert_eq!(db.counts(), ["8.8.8.8|1"]);
+    // As it is of a table that was attached before there were sightings.
+    let db = Db::new();
+    db.sql(root);
+    db.settle();
+    db.sql("DELETE FROM ip_sighting; INSERT INTO root VALUES (1, '8.8.8.8')");
+    db.settle();
+    db.sql("SELECT detach_ip_source('root')");
+    assert_eq!(db.fails("SELECT forget_ip_source('root')").message, REFUSED);
+    assert_eq!(db.counts(), ["8.8.8.8|2"]);
+}
+
+/// The sightings of before say more than the inventory has of them.
+#[test]
+fn of_an_address_that_was_deleted_others_keep_what_they_saw_since() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE f (ip inet); SELECT attach_ip_source('f', '{ip}'); CREATE TABLE g (ip inet); SELECT attach_ip_source('g', '{ip}');
+         INSERT INTO f SELECT '2a00::5' FROM generate_series(1, 10); INSERT INTO g SELECT '2a00::5' FROM generate_series(1, 4);
+         INSERT INTO f VALUES ('2a00::6'); INSERT INTO g VALUES ('2a00::6'), ('2a00::6')",
+    );
+    assert_eq!(db.counts(), ["2a00::5|14", "2a00::6|3"]);
+    db.sql("DELETE FROM ip_inventory; INSERT INTO g VALUES ('2a00::5'); INSERT INTO f VALUES ('2a00::6')");
+    assert_eq!(db.counts(), ["2a00::5|1", "2a00::6|1"]);
+    // What only this one saw since goes, and what another one saw stays.
+    assert_eq!(db.value("SELECT forget_ip_source('f')"), "1");
+    assert_eq!(db.counts(), ["2a00::5|1"]);
+    db.sql("SELECT attach_ip_source('f', '{ip}')");
+    assert_eq!(db.value("SELECT populate_ip_inventory('f')"), "12");
+    assert_eq!(db.counts(), ["2a00::5|11", "2a00::6|2"]);
+    // Without its own sightings, its rows say no more.
+    db.sql("DELETE FROM ip_inventory WHERE ip_address = '2a00::5'; INSERT INTO g VALUES ('2a00::5')");
+    assert_eq!(db.counts(), ["2a00::5|1", "2a00::6|2"]);
+    db.sql("DELETE FROM ip_sighting WHERE source_id IN (SELECT id FROM ip_sighting_source WHERE tbl = 'f'::regclass)");
+    assert_eq!(db.value("SELECT forget_ip_source('f')"), "2");
+    assert_eq!(db.counts(), ["2a00::5|1"]);
+}
+
 #[test]
 fn an_open_detach_keeps_no_row_from_being_absorbed() {
     let db = Db::new();

@@ -9,7 +9,8 @@ CREATE FUNCTION @extschema@.hold_still(altered text[], version text) RETURNS voi
 SELECT @extschema@.hold_still('{ip_inventory, ip_source, ip_observation, asn_inventory, ip_asn_history, source_quota}', '0.3.0');
 DROP FUNCTION @extschema@.hold_still(text[], text);
 
-ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text, ADD COLUMN sensor text;
+ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text, ADD COLUMN sensor text,
+    ADD COLUMN rows_since_time bigint NOT NULL DEFAULT 0;
 ALTER TABLE @extschema@.ip_observation ADD COLUMN sensor text;
 ALTER TABLE @extschema@.ip_source_part ADD COLUMN left_tbl oid, ADD COLUMN ip_columns text[], ADD COLUMN only_where text;
 ALTER TABLE @extschema@.asn_inventory ADD COLUMN known_since timestamptz, ADD COLUMN flags text[];
@@ -82,6 +83,7 @@ CREATE TABLE @extschema@.ip_sighting_source (
     first_seen_at timestamptz,
     last_seen_at  timestamptz,
     attached      boolean NOT NULL DEFAULT true,
+    detached_tbl  oid,
     UNIQUE (tbl, sensor)
 );
 -- The nodes of a cluster have other numbers for the same table: there, a place is known by its name.
@@ -242,6 +244,7 @@ COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has 
 COMMENT ON COLUMN @extschema@.ip_source.observed_path IS 'path to the time of the event in the JSON column observed_at; null: the column itself is the time';
 COMMENT ON COLUMN @extschema@.ip_source.only_where IS 'condition that a row must meet to be observed; null: every row is';
 COMMENT ON COLUMN @extschema@.ip_source.sensor IS 'column or JSON path that names the sensor of a row; null: none';
+COMMENT ON COLUMN @extschema@.ip_source.rows_since_time IS 'rows that were read since the last statements in which the time of an event could be read';
 COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they were put below an attached table; populate_ip_inventory counts these rows once';
 COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it was put below the attached table';
@@ -375,6 +378,7 @@ COMMENT ON COLUMN @extschema@.ip_sighting_source.left_out IS 'observations that 
 COMMENT ON COLUMN @extschema@.ip_sighting_source.first_seen_at IS 'earliest observation';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.last_seen_at IS 'latest observation; where the inventory is distributed, up to a minute earlier';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.attached IS 'false: nothing more comes from there, since the table was detached or is gone';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.detached_tbl IS 'number of the table that was detached, whose share forget_ip_source() can take back; null: it cannot';
 COMMENT ON INDEX @extschema@.ip_sighting_source_name IS 'where the inventory is distributed: the place of a table''s name and a sensor';
 COMMENT ON TABLE @extschema@.ip_sighting IS 'how often each attached table, and each sensor of it, observed an address; view ip_sightings shows it with names';
 COMMENT ON COLUMN @extschema@.ip_sighting.ip_address IS 'the address, as in ip_inventory';
@@ -480,7 +484,7 @@ CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS vo
 COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; its observations stay in ip_inventory';
 CREATE OR REPLACE FUNCTION @extschema@.forget_ip_source(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forget_ip_source';
-COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what it has added to ip_inventory, ip_sighting and the days and hours; exact by ip_sighting, from its present rows only where that is incomplete; returns the number of observations';
+COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what it has added to ip_inventory, ip_sighting and the days and hours; exact by ip_sighting, from its present rows only where that is incomplete; of one that is detached, what it had added before; returns the number of observations';
 CREATE OR REPLACE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';
 COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'counts the addresses of rows that were in an attached table, or a partition of one, before it was attached; once';
@@ -985,16 +989,16 @@ COMMENT ON COLUMN @extschema@.ip_sensors.left_out IS 'observations that ip_sight
 CREATE OR REPLACE VIEW @extschema@.new_networks AS
 -- By itself: Citus takes no correlated question, and no other in a list of columns.
 WITH moved AS MATERIALIZED (
-    SELECT DISTINCT h.new_asn FROM @extschema@.ip_asn_history h
-    WHERE h.old_asn IS DISTINCT FROM h.new_asn AND h.changed_at > now() - interval '7 days')
+    SELECT h.new_asn, min(h.changed_at) AS first FROM @extschema@.ip_asn_history h
+    WHERE h.old_asn IS DISTINCT FROM h.new_asn AND h.changed_at > now() - interval '7 days' GROUP BY h.new_asn)
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
        a.observation_count AS observations, a.known_since,
        -- known_since alone would be the time at which they were loaded, for all of them.
-       CASE WHEN m.new_asn IS NOT NULL AND a.known_since > now() - interval '7 days' THEN a.known_since ELSE a.first_seen_at END AS since
-FROM @extschema@.asn_inventory a LEFT JOIN moved m ON m.new_asn = a.asn_number
-WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
-    -- Addresses that are known from before, which moved there.
-    OR m.new_asn IS NOT NULL AND a.known_since > now() - interval '7 days')
+       CASE WHEN m.new_asn IS NOT NULL THEN a.known_since ELSE a.first_seen_at END AS since
+-- Addresses that are known from before, which moved there before any was counted for it: it had none until then.
+FROM @extschema@.asn_inventory a
+    LEFT JOIN moved m ON m.new_asn = a.asn_number AND m.first <= a.known_since AND a.known_since > now() - interval '7 days'
+WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days' OR m.new_asn IS NOT NULL)
 ORDER BY since DESC, a.observation_count DESC, a.asn_number;
 COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first, of the same moment those with most observations; cheap: reads only asn_inventory and ip_asn_history';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
@@ -1005,7 +1009,7 @@ COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation o
 COMMENT ON COLUMN @extschema@.new_networks.addresses IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.new_networks.observations IS 'observations of these addresses';
 COMMENT ON COLUMN @extschema@.new_networks.known_since IS 'when an address was first counted for it; null: before version 0.3.0';
-COMMENT ON COLUMN @extschema@.new_networks.since IS 'since when it is new: known_since where known addresses moved to it in these days, else first_seen_at';
+COMMENT ON COLUMN @extschema@.new_networks.since IS 'since when it is new: known_since where known addresses moved to it in these days as its first ones, else first_seen_at';
 CREATE OR REPLACE VIEW @extschema@.new_addresses AS
 SELECT i.ip_address, i.first_seen_at, i.last_seen_at, i.observation_count AS observations, i.ip_class, i.asn_number,
        i.asn_org, i.country_code, i.city, i.scanner_classification

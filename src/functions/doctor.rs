@@ -16,6 +16,7 @@ mod kept;
 mod keys;
 mod launcher;
 mod lists;
+mod overlaps;
 mod planted;
 mod shell;
 mod worker;
@@ -27,6 +28,7 @@ use self::finding::{Finding, ask, without_broken_comment};
 use self::planted::Planted;
 use crate::inventory::{asn, heap, places};
 use crate::pg::argument;
+use crate::pg::argument::Argument;
 use crate::pg::call;
 use crate::pg::call::{Call, Rows};
 use crate::pg::catalog::Schema;
@@ -46,7 +48,7 @@ struct Group {
 }
 
 /// All there is, in the order in which it is shown.
-const GROUPS: [Group; 23] = [
+const GROUPS: [Group; 24] = [
     Group {
         checks: &["preload", "enabled", "worker"],
         needs: &["_worker_status"],
@@ -124,6 +126,7 @@ const GROUPS: [Group; 23] = [
     },
     Group { checks: &["count"], needs: &["_worker_status", "inventory_count"], look: count },
     Group { checks: &["sightings"], needs: &["ip_sighting_source"], look: sightings },
+    Group { checks: &["sensors"], needs: &["ip_source", "ip_sighting_source"], look: sensors },
     Group {
         checks: &["worker errors"],
         needs: &["worker_errors"],
@@ -131,10 +134,10 @@ const GROUPS: [Group; 23] = [
     },
     Group { checks: &["locks"], needs: &[], look: blockers::look },
     Group {
-        checks: &["triggers", "swapped tables", "columns", "addresses", "index"],
+        checks: &["triggers", "swapped tables", "columns", "addresses", "times", "index"],
         needs: &["ip_source"],
         look: |schema| {
-            let mut found = ask(schema, include_str!("doctor/tables.sql"), &kept::tables());
+            let mut found = ask(schema, include_str!("doctor/tables.sql"), &attached(schema));
             found.extend(columns::look(schema));
             found
         },
@@ -142,7 +145,13 @@ const GROUPS: [Group; 23] = [
     Group {
         checks: &["observer indexes"],
         needs: &["ip_source"],
-        look: |schema| ask(schema, include_str!("doctor/observers.sql"), &kept::tables()),
+        look: |schema| {
+            let attached = attached(schema);
+            let mut found = ask(schema, include_str!("doctor/observers.sql"), &attached);
+            let [distributed, _, is_worker, ..] = attached;
+            found.extend(overlaps::look(schema, distributed, is_worker));
+            found
+        },
     },
     Group {
         checks: &["partitions"],
@@ -182,6 +191,13 @@ const GROUPS: [Group; 23] = [
     },
 ];
 
+/// What is to be known of attached tables for the checks of what observes them.
+fn attached(schema: &Schema) -> [Argument; 5] {
+    let [distributed, others, is_worker] = kept::tables();
+    let [tables, calls] = columns::calls(schema);
+    [distributed, others, is_worker, tables, calls]
+}
+
 /// Whether what was written is counted.
 fn count(schema: &Schema) -> Vec<Finding> {
     // Of a cluster, the statistics of this node say too little.
@@ -209,6 +225,16 @@ fn sightings(schema: &Schema) -> Vec<Finding> {
         "ip_inventory is distributed, and ip_sighting is not: nothing is kept of who saw an address, and when.",
         format!("SELECT {}.asn_inventory_distribute();  -- on the coordinator", schema.name),
     )]
+}
+
+/// Whether rows name their sensors.
+fn sensors(schema: &Schema) -> Vec<Finding> {
+    // Before the update there are none.
+    if schema.relation(c"ip_sighting_source") == pg_sys::InvalidOid {
+        return Vec::new();
+    }
+    let [distributed, _, is_worker] = kept::tables();
+    ask(schema, include_str!("doctor/sensors.sql"), &[distributed, is_worker])
 }
 
 /// The longest wait for a lock: the doctor must not become another session that hangs.

@@ -12,10 +12,11 @@ use std::rc::Rc;
 use enrich::address::{Once, parse_host, scan, unmapped};
 use enrich::json;
 use enrich::json::Value;
-use enrich::selector::{Reading, Selector, Step};
+use enrich::selector::{Reading, Selector, Step, mistaken_key};
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::ingest::jsonb_path::{JsonbPath, is_huge};
+use crate::inventory::meant;
 use crate::pg::call::Call;
 use crate::pg::datum::text_bytes;
 use crate::pg::encoding::from_server;
@@ -124,6 +125,9 @@ fn kept_path(written: &[u8]) -> Rc<JsonbPath> {
 /// The keys of a path as selectors write it, with or without an arrow before the first.
 fn keys(path: &str) -> Vec<String> {
     let selector = if path.trim_start().starts_with("->") { format!("x{path}") } else { format!("x->>{path}") };
+    if let Some((key, cure)) = mistaken_key(&selector) {
+        meant::refuse(path, &key, cure);
+    }
     let keys = Selector::parse(&selector).ok().filter(|selector| {
         selector.reading == Reading::Address && !selector.path.is_empty() && !selector.path.contains(&Step::Each)
     });

@@ -6,7 +6,7 @@ pub const CONDITION: &str = "where ";
 pub const SENSOR: &str = "sensor: ";
 
 /// How rows are read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
     /// Where the time of the event stands, with its zone; `None`: it is the time of the statement.
     pub observed_at: Option<String>,

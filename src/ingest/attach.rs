@@ -9,6 +9,7 @@ use super::arguments::Arguments;
 use super::attachable::{check_columns, check_names, check_routes, check_table};
 use super::before::Before;
 use super::counted;
+use super::detached;
 use super::family;
 use super::install;
 use super::method;
@@ -16,6 +17,7 @@ use super::method::Method;
 use super::owner::check_owner;
 use super::part;
 use super::part::Counts;
+use super::relatives;
 use super::stays;
 use super::unobserved;
 use super::waiting;
@@ -124,7 +126,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     members.iter().for_each(|member| catalog::forget_kept(*member));
     let before = Before::now(command).to_string();
     drop(sql);
-    let is_empty = own.iter().copied().all(is_empty);
+    let is_empty = own.iter().copied().all(relatives::is_empty);
     // The caller needs no right for the note.
     let quiet = Settings::without_triggers();
     let how = Attaching {
@@ -182,17 +184,6 @@ fn check_partition_keys(sql: &Sql, members: &[pg_sys::Oid]) {
     }
 }
 
-/// Whether a table has no rows at all; its writers are locked out. A foreign table may have some, and so may the shards of
-/// one that Citus keeps, in whatever way: the table itself is an empty shell then.
-fn is_empty(table: pg_sys::Oid) -> bool {
-    match inherits::kind(table) {
-        _ if citus::kept(table).is_some() => false,
-        pg_sys::RELKIND_PARTITIONED_TABLE => true,
-        pg_sys::RELKIND_RELATION => catalog::blocks(table) == 0,
-        _ => false,
-    }
-}
-
 /// For an update of the extension: tables that were attached before names were noted get their present name.
 pub fn note_names(schema: &Schema) {
     let _quiet = Settings::without_triggers();
@@ -204,6 +195,11 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     if relation_name(table).is_some() {
         check_owner(table, "Attaching and detaching change the table's triggers.");
     }
+    let is_whole = match counts {
+        Counts::Stay => detached::is_whole(schema, table),
+        // Nothing is left of it.
+        Counts::TakenBack => true,
+    };
     let sql = Sql::as_caller();
     let members = lock_family(table);
     if method::is_observed_above(schema, table) && source::root(schema, table) != Some(table) {
@@ -222,6 +218,7 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     let quiet = Settings::without_triggers();
     let since = source::since(schema, table);
     let unseen = part::unseen(schema, table, counts);
+    let is_unnoted = matches!(counts, Counts::TakenBack) || detached::is_unnoted(schema, table, &own);
     // A later attach is another one.
     source_part::forget_root(schema, table);
     let known = source::detach(schema, table);
@@ -230,7 +227,9 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     }
     let above = if known { source::root(schema, table) } else { None };
     if known {
-        places::retire_table(schema, table);
+        // What counts for another one from now on is noted: see below.
+        let is_alone = matches!(counts, Counts::TakenBack) || above.is_none();
+        places::retire_table(schema, table, is_whole && is_unnoted && is_alone);
     }
     match above {
         // Its rows count for that one from now on: those that were observed here no second time, unless they were taken back.

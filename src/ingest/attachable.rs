@@ -17,7 +17,7 @@ use super::only::{Only, Unfit};
 use super::scalar::NoScalar;
 use super::sensor::Sensor;
 use crate::pg::catalog;
-use crate::pg::catalog::{Schema, plain_name, relation_name};
+use crate::pg::catalog::{Schema, plain_name, quote_identifier, relation_name};
 use crate::pg::errors::{bad_value, raise};
 use crate::pg::inherits;
 use crate::pg::shape;
@@ -124,7 +124,7 @@ fn no_moment(table: pg_sys::Oid, time: &EventTime, why: NoMoment) -> ! {
         )
     };
     match why {
-        NoMoment::NoColumn => no_column(table, &time.column),
+        NoMoment::NoColumn => no_column(table, &time.column, Part::Include),
         NoMoment::WrongType => mismatch("It holds no time."),
         NoMoment::HasZone => mismatch("Its values need no time zone."),
         NoMoment::NoPath => mismatch("It is JSON, and the path to the time is missing."),
@@ -156,7 +156,7 @@ unsafe fn check_condition(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &st
     // SAFETY: the caller's descriptor.
     match unsafe { Only::new(&condition, desc) } {
         Ok(_) => {}
-        Err(Unfit::Value(NoScalar::NoColumn(name))) => no_column(table, &name),
+        Err(Unfit::Value(NoScalar::NoColumn(name))) => no_column(table, &name, Part::Include),
         Err(Unfit::Value(NoScalar::WrongType(name, kind))) => mismatch(&name, &format!("Its type is {kind}.")),
         Err(Unfit::Value(NoScalar::NoPath(name))) => {
             mismatch(&name, "It is JSON, and the path to the value is missing.")
@@ -186,7 +186,7 @@ unsafe fn check_sensor(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) 
     // SAFETY: the caller's descriptor.
     match unsafe { Sensor::new(&selector, desc) } {
         Ok(_) => {}
-        Err(NoScalar::NoColumn(name)) => no_column(table, &name),
+        Err(NoScalar::NoColumn(name)) => no_column(table, &name, Part::Include),
         Err(NoScalar::WrongType(name, kind)) => mismatch(&name, &format!("Its type is {kind}.")),
         Err(NoScalar::NoPath(name)) => mismatch(&name, "It is JSON, and the path to the sensor is missing."),
     }
@@ -225,7 +225,7 @@ unsafe fn check_selector(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str
     // SAFETY: the caller's descriptor.
     match unsafe { Extractor::new(&selector, desc) } {
         Ok(_) => {}
-        Err(Misfit::NoColumn) => no_column(table, &selector.column),
+        Err(Misfit::NoColumn) => no_column(table, &selector.column, Part::Key),
         Err(Misfit::WrongType(name)) => mismatch(format!("Its type is {name}.")),
         Err(Misfit::NotText(name)) => mismatch(format!("list(…) and text(…) read text, and its type is {name}.")),
         Err(Misfit::NotJson(name)) => mismatch(format!("It has a path, but its type is {name}, not json or jsonb.")),
@@ -233,7 +233,27 @@ unsafe fn check_selector(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str
     }
 }
 
-fn no_column(table: pg_sys::Oid, name: &str) -> ! {
+/// Where a column stands in an index that reads it.
+enum Part {
+    Key,
+    Include,
+}
+
+/// Refuses a column that is not there: in the table, or, where this has it, in an index of it.
+fn no_column(table: pg_sys::Oid, name: &str, part: Part) -> ! {
+    if catalog::has_column(table, name) {
+        let column = quote_identifier(name);
+        let hint = match part {
+            Part::Key => format!("Put it into the key: USING ip_observer (\u{2026}, {column})."),
+            Part::Include => format!("Put it into the index: INCLUDE ({column})."),
+        };
+        raise(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            format!("column \"{name}\" of \"{}\" is not in the index", plain_name(table)),
+            "The table has it, and the index is handed no other columns than its own.",
+            &hint,
+        );
+    }
     raise(
         PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
         format!("column \"{name}\" of relation \"{}\" does not exist", plain_name(table)),

@@ -146,15 +146,18 @@ impl All {
 
     /// Writes the counts of a subtransaction to the queue.
     fn flush(&mut self, subtransaction: pg_sys::SubTransactionId, now: i64) {
-        let mut is_hasty = false;
+        let mut lost = Vec::new();
         for level in self.levels.iter_mut().filter(|level| level.subtransaction == subtransaction) {
             for counted in level.tables.values_mut() {
                 level.addresses = level.addresses.saturating_sub(counted.tally.size());
-                is_hasty |= counted.flush(now, is_hasty);
+                if counted.flush(now, !lost.is_empty()) {
+                    lost.push(counted.table);
+                }
                 // Of a load into a thousand partitions, most get nothing more.
                 counted.tally = Tally::default();
             }
         }
+        unobserved::busy(&lost, now);
     }
 }
 
@@ -220,8 +223,8 @@ impl Counted {
     /// Gives them back.
     #[inline]
     pub fn put(mut self: Box<Self>, now: i64) {
-        if self.tally.is_full(FLUSH) && self.subtransaction == session::subtransaction() {
-            self.flush(now, false);
+        if self.tally.is_full(FLUSH) && self.subtransaction == session::subtransaction() && self.flush(now, false) {
+            unobserved::busy(&[self.table], now);
         }
         if let Some(other) = HAND.replace(Some(self)) {
             let mut all = ALL.take();
@@ -247,7 +250,8 @@ impl Counted {
         self.tally.add(row);
     }
 
-    /// Writes the counts to the queue, without a wait for it if `is_hasty`. Whether it could not be had.
+    /// Writes the counts to the queue, without a wait for it if `is_hasty`. Whether addresses are lost, since it could not be had:
+    /// that is to be said.
     fn flush(&mut self, now: i64, is_hasty: bool) -> bool {
         let mut outlet = Outlet::new(self.schema, self.table, now);
         outlet.is_hasty = is_hasty;
@@ -263,7 +267,7 @@ impl Counted {
         if std::mem::take(&mut self.unobserved) {
             unobserved::note_table(self.table, self.schema, now);
         }
-        outlet.is_busy()
+        outlet.is_busy
     }
 
     /// Adds a subtransaction's counts of the same table.
@@ -300,15 +304,18 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             let now = call::statement_start();
-            let mut is_hasty = false;
+            let mut lost = Vec::new();
             // Not held while they are written.
             let levels = Held::take().0.take_from(0);
             for level in levels {
                 for mut counted in level.tables.into_values() {
-                    is_hasty |= counted.flush(now, is_hasty);
+                    if counted.flush(now, !lost.is_empty()) {
+                        lost.push(counted.table);
+                    }
                     SPARE.set(Some(counted.tally));
                 }
             }
+            unobserved::busy(&lost, now);
         }
         _ if tx::ends(event) => {
             // A row was inserted after our callback: it cannot be written any more, but it can be reported.

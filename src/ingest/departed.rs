@@ -66,6 +66,8 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
         let Some(root) = source::root(schema, *above) else { continue };
         let is_by_row = install::ours(schema, *above).is_some_and(|found| found.reads == Reads::EachRow);
         let is_by_one = is_by_row || !indexes::oids(*above).is_empty();
+        // PostgreSQL takes it off a partition. A child's is its own, and stays.
+        let took_trigger = is_by_row && kind(*above) == pg_sys::RELKIND_PARTITIONED_TABLE;
         // The rows from before the root was attached, which its next populate may not find below it.
         let uncounted = source::uncounted(schema, root);
         let tables = all(&[*table], PARENT);
@@ -86,7 +88,7 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
         if is_by_one {
             failures.extend(attempt_all(&lost, pg_sys::ShareRowExclusiveLock, |lost| {
                 let _quiet = Settings::without_triggers();
-                part::note_departure(schema, lost, root, is_by_row);
+                part::note_departure(schema, lost, root, took_trigger);
                 stays::name_origin(schema, lost, root);
             }));
         }

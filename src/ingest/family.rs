@@ -20,8 +20,11 @@ use super::install;
 use super::install::{Found, Reads, TRIGGER};
 use super::part;
 use super::relatives::{PATIENCE, alters, attempt, attempt_all, command, is_left_alone};
+use super::stays;
+use crate::inventory::attached;
 use crate::inventory::source;
 use crate::pg::call::Call;
+use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::warn;
@@ -136,6 +139,7 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
             stop_reading(schema, table);
         }
     }
+    note_bare(schema, &tables);
     for table in tables {
         if let Some(reason) = unnoted.get(&table) {
             warn(
@@ -153,47 +157,87 @@ fn note_earlier(schema: &Schema, tables: &[pg_sys::Oid], is_below_trigger: bool)
     let roots = source::roots(schema, tables);
     let away = part::away(schema, tables);
     let others = below_others(schema, tables);
-    // Whether its rows are observed from now on; `None`: they are, or are not, as before.
-    let is_observed = |table: pg_sys::Oid| {
+    // Whether its rows are observed from now on, and not as before.
+    let begins = |table: &pg_sys::Oid| {
+        let table = *table;
         let root = roots.get(&table);
-        let is_away = away.contains_key(&table);
         // Attached by itself, or below one that is and has come with it: it goes on counting for that.
         if kind(table) != pg_sys::RELKIND_RELATION
             || root.is_some_and(|root| tables.contains(root))
-            || others.contains(&table) && !is_away
+            || others.contains(&table) && !away.contains_key(&table)
         {
-            return None;
+            return false;
         }
         let gets_trigger = match install::find(table) {
             Some(found) if !found.is_ours(schema) => false,
             // It goes on. What it has not seen was noted when the table left: see `departed`.
-            Some(found) if !found.is_inherited => return None,
+            Some(found) if !found.is_inherited => return false,
             // PostgreSQL gave it the row trigger of the table above.
             Some(_) => is_below_trigger && !is_left_alone(table),
             None => is_below_trigger && !is_left_alone(table) && nearest(schema, table).is_some(),
         };
         // Below a table that is not attached, nobody observes its rows: what is noted of a table that is away stays.
-        if gets_trigger || root.is_some() && has_index(table) {
-            return Some(true);
-        }
-        // A child gets no index before the table above is attached again.
-        let lacks_index = !is_away && !is_left_alone(table) && root.is_some_and(|root| has_index(*root));
-        lacks_index.then_some(false)
+        gets_trigger || root.is_some() && has_index(table)
     };
-    let come: Vec<(pg_sys::Oid, bool)> =
-        tables.iter().filter_map(|table| Some((*table, is_observed(*table)?))).collect();
-    let those = |observed: bool| -> Vec<pg_sys::Oid> {
-        come.iter().filter(|(_, is_observed)| *is_observed == observed).map(|(table, _)| *table).collect()
-    };
-    let note = |note: fn(&Schema, &[pg_sys::Oid]), tables: &[pg_sys::Oid]| {
-        attempt_all(tables, pg_sys::ShareRowExclusiveLock, |tables| {
-            let _quiet = Settings::without_triggers();
-            note(schema, tables);
-        })
-    };
-    let mut unnoted = note(part::note, &those(true));
-    unnoted.extend(note(part::note_unobserved, &those(false)));
+    let come: Vec<pg_sys::Oid> = tables.iter().copied().filter(begins).collect();
+    let unnoted = attempt_all(&come, pg_sys::ShareRowExclusiveLock, |come| {
+        let _quiet = Settings::without_triggers();
+        part::note(schema, come);
+    });
     unnoted.into_iter().collect()
+}
+
+/// Notes the children among tables that nothing observes below an attached one: a child gets no index before the table above is attached
+/// again, and a trigger may have failed. Also of an empty one, and of one that is made there: all that comes until then is to be counted.
+/// Not of partitions, whose rows may come through the table above, and by its trigger.
+fn note_bare(schema: &Schema, tables: &[pg_sys::Oid]) {
+    let is_bare = |table: &pg_sys::Oid| {
+        kind(*table) == pg_sys::RELKIND_RELATION
+            // SAFETY: a catalog look-up.
+            && !unsafe { pg_sys::get_rel_relispartition(*table) }
+            && !is_left_alone(*table)
+            // Where it cannot be locked, that is known by now: see `has_index` and `give`.
+            && patience::lock(*table, pg_sys::AccessShareLock, PATIENCE)
+            && part::is_bare(schema, *table)
+    };
+    let mut bare: Vec<pg_sys::Oid> = tables.iter().copied().filter(is_bare).collect();
+    if bare.is_empty() {
+        return;
+    }
+    let complain = |table: pg_sys::Oid, reason: &str| {
+        warn(
+            format!("the rows of \"{}\" could not be noted", plain_name(table)),
+            reason,
+            "Attach the table above it again with attach_ip_source() before rows are inserted: these would never be counted.",
+        );
+    };
+    let sources = schema.relation(c"ip_source");
+    if !patience::lock(sources, pg_sys::AccessShareLock, PATIENCE) {
+        bare.into_iter().for_each(|table| complain(table, "Somebody holds a lock on ip_source."));
+        return;
+    }
+    let is_attached = attached::is_any_attached(schema, &all(&bare, CHILD));
+    // Most families are not attached, and who makes a table there keeps nobody from altering ours.
+    catalog::unlock_relation(sources, pg_sys::AccessShareLock);
+    if !is_attached {
+        return;
+    }
+    // A failure takes nobody's trigger back.
+    let (roots, others) = match tx::attempt(|| (source::roots(schema, &bare), below_others(schema, tables))) {
+        Ok(found) => found,
+        Err(failure) => {
+            bare.into_iter().for_each(|table| complain(table, &failure.message));
+            return;
+        }
+    };
+    // Others go on, or had come before.
+    bare.retain(|table| roots.get(table).is_some_and(|root| !tables.contains(root)) && !others.contains(table));
+    // Nothing is to be locked against writers, whose rows nobody sees: they are counted whether they come before this moment or after.
+    let unnoted = attempt_all(&bare, pg_sys::AccessShareLock, |bare| {
+        let _quiet = Settings::without_triggers();
+        stays::begin_bare(schema, bare);
+    });
+    unnoted.into_iter().for_each(|(table, reason)| complain(table, &reason));
 }
 
 /// Those of tables that were below an attached one before this transaction put them below another: what observes them, or should, does

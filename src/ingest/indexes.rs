@@ -1,11 +1,12 @@
 //! The indexes that observe a table: finding them, making one, taking it off.
 #![allow(unsafe_code, reason = "reads the relation cache")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 
 use enrich::condition::Condition;
 use enrich::selector::{EventTime, Selector};
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::arguments::Arguments;
 use super::extract::column;
@@ -14,13 +15,14 @@ use super::observer::options;
 use crate::pg::argument;
 use crate::pg::catalog::{Schema, c_string, plain_name, quote_identifier, quote_literal, relation_name};
 use crate::pg::citus;
-use crate::pg::errors::not_ready;
+use crate::pg::encoding::from_server;
+use crate::pg::errors::{not_ready, raise};
 use crate::pg::inherits;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
 
 /// The access method's name.
-pub const METHOD: &std::ffi::CStr = c"ip_observer";
+pub const METHOD: &CStr = c"ip_observer";
 /// What COMMENT ON INDEX says.
 const COMMENT: &str = "asn_inventory: observes the addresses of new rows; stores nothing and is never scanned, so do not drop it as unused";
 
@@ -40,6 +42,8 @@ pub struct Observer {
     pub has_expression: bool,
     /// It observes only rows that its WHERE accepts.
     pub is_partial: bool,
+    /// A column of it was renamed since: another one may have its name now.
+    pub is_renamed: bool,
 }
 
 /// The access method; `None`: an older version of the extension has none.
@@ -111,6 +115,7 @@ pub unsafe fn read(index: &pg_sys::RelationData) -> Observer {
             is_valid: form.indisvalid,
             has_expression,
             is_partial: shape::has_predicate(index),
+            is_renamed: columns(index).iter().any(|(was, now)| was != now),
         }
     }
 }
@@ -157,13 +162,17 @@ fn leaves_rows_to_triggers(schema: &Schema, index: &Observer) -> bool {
     line.iter().any(|table| install::modes(schema, *table).into_iter().any(|mode| install::fires(mode, false)))
 }
 
+/// Whether the rows that come to an index count by way of it.
+fn counts(schema: &Schema, index: &Observer) -> bool {
+    // One that is not valid sees no row, but for that of a partitioned table: then a partition has none yet.
+    let is_used = index.is_valid || inherits::kind(index.index) == pg_sys::RELKIND_PARTITIONED_INDEX;
+    is_used && !leaves_rows_to_triggers(schema, index)
+}
+
 /// The condition, in SQL, on the rows of a table attached by index that this observes; `None`: it observes all, or there is none. An
 /// error where rows of the table cannot be read as they were observed. The table must be locked.
 pub fn condition(sql: &Sql, schema: &Schema, table: pg_sys::Oid) -> Option<String> {
-    // An index that is not valid sees no row, but for that of a partitioned table: then a partition has none yet.
-    let is_used = |index: &Observer| index.is_valid || inherits::kind(index.index) == pg_sys::RELKIND_PARTITIONED_INDEX;
-    let counts = |index: &Observer| is_used(index) && !leaves_rows_to_triggers(schema, index);
-    let observers: Vec<Observer> = of(table).into_iter().filter(counts).collect();
+    let observers: Vec<Observer> = of(table).into_iter().filter(|index| counts(schema, index)).collect();
     match &observers[..] {
         [] => None,
         [one] if !one.has_expression => {
@@ -180,6 +189,34 @@ pub fn condition(sql: &Sql, schema: &Schema, table: pg_sys::Oid) -> Option<Strin
     }
 }
 
+/// How the columns of a table are called now that were renamed since an index was made that observes it, by the names that this has
+/// for them, and that `ip_source` lists: it reads them whatever they are called. The table must be locked.
+pub fn renamed(schema: &Schema, table: pg_sys::Oid) -> HashMap<String, String> {
+    let columns = each(table, |index| {
+        // SAFETY: an open index of this access method.
+        let (observer, columns) = unsafe { (read(index), columns(index)) };
+        if counts(schema, &observer) { columns } else { Vec::new() }
+    });
+    columns.into_iter().flatten().filter(|(was, now)| was != now).collect()
+}
+
+/// The columns of an index that are columns of its table: the name of each here, and there.
+///
+/// # Safety
+/// `index` must be open.
+unsafe fn columns(index: &pg_sys::RelationData) -> Vec<(String, String)> {
+    // SAFETY: see above; names are NUL-terminated. An expression has no column, and no name there.
+    unsafe {
+        let form = &*index.rd_index;
+        let name = |at: i16| {
+            let there = pg_sys::get_attname(form.indrelid, *form.indkey.values.as_ptr().add(at as usize), true);
+            let there = (!there.is_null()).then(|| from_server(CStr::from_ptr(there).to_bytes()))?;
+            Some((options::name(index, at + 1), there))
+        };
+        (0..form.indnatts).filter_map(name).collect()
+    }
+}
+
 /// Makes an index that reads a table like that, with the rights of the caller. `replica`: also what a subscription brings.
 pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments, replica: bool) {
     let Some(name) = relation_name(table) else { return };
@@ -192,6 +229,7 @@ pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments, replica: boo
         event_time(table, arguments).map(|time| time.column).into_iter().chain(tests).chain(sensor),
         &keys.iter().cloned().collect(),
     );
+    check_count(table, keys.len() + more.len());
     let columns = |names: &[String]| names.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", ");
     let include = if more.is_empty() { String::new() } else { format!(" INCLUDE ({})", columns(&more)) };
     let list: Vec<String> = arguments.selectors.iter().map(|text| quote_element(text)).collect();
@@ -216,6 +254,19 @@ pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments, replica: boo
         if citus::kept(table).is_none() {
             install::goes_with_extension(pg_sys::RelationRelationId, made.index);
         }
+    }
+}
+
+/// Refuses more columns than an index can have.
+fn check_count(table: pg_sys::Oid, count: usize) {
+    const MOST: usize = pg_sys::INDEX_MAX_KEYS as usize;
+    if count > MOST {
+        raise(
+            PgSqlErrorCode::ERRCODE_TOO_MANY_COLUMNS,
+            format!("\"{}\" cannot be observed by an index: more than {MOST} columns are read", plain_name(table)),
+            &format!("Addresses, time, condition and sensor stand in {count} columns of the table."),
+            "Attach it with method => 'trigger', or by fewer columns.",
+        );
     }
 }
 

@@ -3,9 +3,12 @@
 
 use std::ffi::CStr;
 
+use enrich::selector::EventTime;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::arguments::Arguments;
+use crate::inventory::meant;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, c_string, quote_literal, relation_name};
 use crate::pg::citus;
@@ -313,6 +316,11 @@ pub fn goes_with_extension(class: pg_sys::Oid, object: pg_sys::Oid) {
 /// Takes the trigger off.
 pub fn drop(sql: &Sql, table: pg_sys::Oid) {
     if let Some(name) = relation_name(table) {
+        if let Some(found) = find(table) {
+            let Arguments { observed_at, selectors, only_where, sensor } = Arguments::parse(found.arguments);
+            let path = observed_at.and_then(|text| EventTime::parse(&text, |_| false).path);
+            meant::remember(selectors.into_iter().chain(path).chain(sensor), only_where.as_deref());
+        }
         sql.run(&format!("DROP TRIGGER {TRIGGER} ON {name}"), &[]);
     }
 }

@@ -4,10 +4,14 @@
 //! A statement trigger fires only for the table that the statement names, so every partition and child gets one too;
 //! [`family`] gives it to those that come later.
 
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
 
+use super::adopted;
 use super::arguments::Arguments;
 use super::indexes;
+use super::indexes::Observer;
 use super::install;
 use super::install::Reads;
 use super::noted;
@@ -104,13 +108,13 @@ impl Method {
     ) {
         match self.reads() {
             Some(reads) => {
-                take_off_indexes(sql, members, None);
+                take_off_indexes(sql, schema, members, None);
                 put_on_triggers(sql, schema, table, members, arguments, reads);
             }
             None => {
                 take_off_triggers(sql, schema, members);
                 let replica = are_subscribed(sql, members);
-                let kept = take_off_indexes(sql, members, Some((arguments, replica)));
+                let kept = take_off_indexes(sql, schema, members, Some((arguments, replica)));
                 put_on_indexes(sql, table, members, arguments, replica, &kept);
             }
         }
@@ -146,7 +150,7 @@ pub fn is_observed_above(schema: &Schema, table: pg_sys::Oid) -> bool {
 /// Takes off what observes tables. Whether there was anything.
 pub fn take_off(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> bool {
     let has_index = members.iter().any(|member| !indexes::of(*member).is_empty());
-    take_off_indexes(sql, members, None);
+    take_off_indexes(sql, schema, members, None);
     take_off_triggers(sql, schema, members) || has_index
 }
 
@@ -221,21 +225,38 @@ fn put_on_indexes(
 
 /// Drops the indexes of tables, but for one on each that observes as `wanted`: by which arguments, and whether also what a
 /// subscription brings. Returns the tables that keep theirs.
-fn take_off_indexes(sql: &Sql, members: &[pg_sys::Oid], wanted: Option<(&Arguments, bool)>) -> Vec<pg_sys::Oid> {
+fn take_off_indexes(
+    sql: &Sql,
+    schema: &Schema,
+    members: &[pg_sys::Oid],
+    wanted: Option<(&Arguments, bool)>,
+) -> Vec<pg_sys::Oid> {
+    // By the same names, one whose columns were renamed reads others.
+    let observes = |index: &Observer| {
+        !index.is_renamed && wanted.is_some_and(|(how, replica)| *how == index.arguments && replica <= index.replica)
+    };
+    let odd = if wanted.is_some() { above_others(members, observes) } else { HashSet::new() };
     let mut kept = Vec::new();
     for member in members.iter().copied() {
         for index in indexes::of(member).into_iter().filter(|index| !index.is_inherited) {
             let is_plain = index.is_valid && !index.is_partial && !index.has_expression;
-            let fits =
-                is_plain && wanted.is_some_and(|(how, replica)| *how == index.arguments && replica <= index.replica);
+            let fits = is_plain && observes(&index) && !odd.contains(&index.index);
             if fits && !kept.contains(&member) {
                 kept.push(member);
             } else {
-                indexes::drop(sql, index.index);
+                adopted::drop_above(sql, schema, index.index);
             }
         }
     }
     kept
+}
+
+/// The indexes of partitioned tables below which one of a member does not observe as it should: one that a partition has brought, whose
+/// columns are the same, belongs to that of the table above whatever it reads of them.
+fn above_others(members: &[pg_sys::Oid], observes: impl Fn(&Observer) -> bool) -> HashSet<pg_sys::Oid> {
+    let given = members.iter().flat_map(|member| indexes::of(*member)).filter(|index| index.is_inherited);
+    let others = given.filter(|index| !observes(index));
+    others.filter_map(|index| inherits::all(&[index.index], inherits::CHILD).pop()).collect()
 }
 
 /// Lets triggers be made on a table that Citus keeps in shards, for as long as the returned value lives. Citus guards that

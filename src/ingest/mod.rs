@@ -19,7 +19,7 @@
 //! | [`owner`] | the owner of a table |
 //! | [`plan`] | the values to read from each row |
 //! | [`populate`] | the rows that were there before the trigger |
-//! | [`forget`] | subtracting the observations of a table's rows |
+//! | [`forget`], [`detached`] | subtracting the observations of a table's rows, and of one that was detached before |
 //! | [`reading`] | an attached table's rows, distinguished by whether they were counted |
 //! | [`before`] | which rows were there when a table was attached |
 //! | [`part`] | notes on partitions that had rows when they came |
@@ -44,6 +44,7 @@
 //! | [`rows`] | observing row by row |
 //! | [`observer`] | the index access method `ip_observer` |
 //! | [`indexes`] | its indexes on one table |
+//! | [`adopted`] | those that belong to one of the table above, and to another source |
 //! | [`noted`] | those that were made by hand |
 //! | [`concurrent`] | those that are made concurrently, which is refused |
 //! | [`running`] | what the running statement does with rows |
@@ -53,6 +54,7 @@
 
 pub mod absorb;
 mod addresses;
+mod adopted;
 mod arguments;
 pub mod attach;
 mod attachable;
@@ -61,6 +63,7 @@ pub mod concurrent;
 pub mod copy;
 mod counted;
 mod departed;
+mod detached;
 pub mod extract;
 pub mod family;
 pub mod forget;
@@ -91,6 +94,7 @@ pub mod running;
 mod scalar;
 pub mod sensor;
 mod stays;
+mod take_back;
 mod taken;
 pub mod tally;
 pub mod trigger;

@@ -14,6 +14,7 @@ use pgrx::pg_sys::Datum;
 use super::extract::{column, is_text};
 use super::jsonb_path::{JsonbPath, json_text};
 use super::tally::Tally;
+use super::unread::OF_TIME;
 use crate::pg::datum::text_bytes;
 use crate::pg::encoding::from_server;
 use crate::pg::raw;
@@ -197,14 +198,17 @@ impl Moment {
         }
         let bounds = self.bounds.get().1;
         match moment {
-            Some(moment) if bounds.has(moment) => moment,
+            Some(moment) if bounds.has(moment) => {
+                tally.has_time = true;
+                moment
+            }
             _ => {
                 let why = match moment {
                     None => "no time",
                     Some(moment) if moment > bounds.last => "later than asn_inventory.event_time_ahead allows",
                     Some(_) => "earlier than asn_inventory.event_time_back allows",
                 };
-                tally.unreadable(text, format_args!("observed_at: {why}"));
+                tally.unreadable(text, format_args!("{OF_TIME}{why}"));
                 now
             }
         }
@@ -252,7 +256,7 @@ fn missing(tally: &mut Tally, json: impl FnOnce() -> String, path: &[String]) {
         return;
     }
     let json = json();
-    tally.unreadable(json.as_bytes(), format_args!("observed_at: {}", enrich::miss::why(json.as_bytes(), path)));
+    tally.unreadable(json.as_bytes(), format_args!("{OF_TIME}{}", enrich::miss::why(json.as_bytes(), path)));
 }
 
 /// A time without a zone, read in the given one, as `AT TIME ZONE` does; `None` if there is no such moment.

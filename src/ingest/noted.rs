@@ -16,7 +16,10 @@ use super::indexes;
 use super::install;
 use super::install::may_attach;
 use super::observer::check;
+use super::part;
 use super::relatives;
+use super::relatives::{PATIENCE, is_left_alone};
+use super::stays;
 use crate::inventory::attached;
 use crate::inventory::places;
 use crate::inventory::source;
@@ -32,6 +35,7 @@ use crate::pg::citus::Kept;
 use crate::pg::errors::{raise, warn};
 use crate::pg::inherits;
 use crate::pg::made;
+use crate::pg::patience;
 use crate::pg::session;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
@@ -210,6 +214,27 @@ fn is_attached_above(schema: &Schema, above: &[pg_sys::Oid]) -> bool {
     is_attached
 }
 
+/// A child that nothing observed below an attached table is observed from now on, by the index that it has got.
+fn begin(schema: &Schema, table: pg_sys::Oid) {
+    let is_first = indexes::oids(table).len() == 1 && install::ours(schema, table).is_none();
+    if is_first && inherits::kind(table) == pg_sys::RELKIND_RELATION {
+        let _quiet = Settings::without_triggers();
+        let away: Vec<pg_sys::Oid> = part::away(schema, &[table]).into_keys().collect();
+        part::note(schema, &away);
+    }
+}
+
+/// Notes the tables below a new source that have no such index: PostgreSQL makes none for a child, nor with ON ONLY for a partition.
+fn note_bare(schema: &Schema, own: &[pg_sys::Oid]) {
+    let is_bare = |table: &pg_sys::Oid| {
+        !is_left_alone(*table)
+            && patience::lock(*table, pg_sys::AccessShareLock, PATIENCE)
+            && part::is_bare(schema, *table)
+    };
+    let bare: Vec<pg_sys::Oid> = inherits::plain(own).into_iter().filter(is_bare).collect();
+    stays::begin_bare(schema, &bare);
+}
+
 /// # Safety
 /// `index` must be open, and an index of `table` with our access method.
 unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationData) {
@@ -221,6 +246,7 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
     // In a dump, an index of a partitioned table comes first, and those of its partitions belong to it later.
     let above = inherits::all(&[table], inherits::CHILD);
     if is_attached_above(schema, &above[1..]) {
+        begin(schema, table);
         return;
     }
     // Also where the table is attached already: sessions may know this index from before.
@@ -267,6 +293,7 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
     if source::attach(schema, table, &how) {
         places::retire_own(schema, table);
         source_part::forget_parts(schema, &own);
+        note_bare(schema, &own);
     }
     drop(quiet);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {

@@ -4,7 +4,6 @@ use pgrx::pg_sys;
 
 use super::queue::{Closed, Queue};
 use super::tally::Tally;
-use super::unobserved;
 use super::unread::Unread;
 use crate::pg::catalog;
 use crate::pg::errors::warn;
@@ -22,6 +21,8 @@ pub struct Outlet {
     pub rows: i64,
     /// It does not wait for the queue: somebody waited in vain just before.
     pub is_hasty: bool,
+    /// Addresses are lost, since somebody kept the queue locked. Who uses this says so, of several tables at once.
+    pub is_busy: bool,
     /// The statement had an address, or a value that is none.
     pub found: bool,
 }
@@ -29,7 +30,8 @@ pub struct Outlet {
 impl Outlet {
     /// For the rows of a table, given by its OID, at a time (timestamptz). `schema` is the extension's.
     pub fn new(schema: pg_sys::Oid, source: pg_sys::Oid, now: i64) -> Outlet {
-        Outlet { schema, source, now, queue: None, large: false, rows: 0, is_hasty: false, found: false }
+        let queue = None;
+        Outlet { schema, source, now, queue, large: false, rows: 0, is_hasty: false, is_busy: false, found: false }
     }
 
     /// Writes a tally to the queue, and empties it.
@@ -50,18 +52,12 @@ impl Outlet {
                     "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
                 ),
                 // Said once.
-                Err(Closed::Busy) if fresh && self.is_hasty => unobserved::count(source, now),
-                Err(Closed::Busy) if fresh => unobserved::busy(source, now),
-                Err(_) => {}
+                Err(Closed::Missing) => {}
+                Err(Closed::Busy) => self.is_busy = true,
             }
         }
         self.large |= tally.is_large();
         tally.clear();
-    }
-
-    /// Whether somebody kept the queue locked.
-    pub fn is_busy(&self) -> bool {
-        matches!(self.queue, Some(Err(Closed::Busy)))
     }
 
     /// Says how many rows came without any address. That is not worth a wait for the queue.

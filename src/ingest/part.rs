@@ -15,6 +15,7 @@ use super::before::{Before, Stays, and_then, is_away, last};
 use super::indexes;
 use super::install;
 use super::reading::{Earlier, Reading, Scope};
+use super::relatives;
 use super::sensor::Sensor;
 use crate::inventory::source;
 use crate::inventory::source::{Attached, Two};
@@ -232,23 +233,20 @@ fn parts(schema: &Schema, tables: &[pg_sys::Oid]) -> HashMap<u32, Scope> {
 }
 
 /// Notes which rows tables have at this moment, when they have come below an attached one. Not for an empty table, nor for one
-/// of which there is a note, unless that says that it had left before. All must be plain tables, and locked.
+/// of which there is a note, unless that says that it had left before. All must be plain tables, and locked against writers.
 pub fn note(schema: &Schema, tables: &[pg_sys::Oid]) {
     let now = Before::now(session::command());
     let away = away(schema, tables);
     let (back, new): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
         tables.iter().copied().partition(|table| away.contains_key(table));
-    // Also of an empty one: it is observed again.
+    // All that comes to an empty one is observed from now on.
+    let (empty, filled): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
+        back.into_iter().partition(|table| relatives::is_empty(*table));
+    source_part::forget_parts(schema, &empty);
     let stays: Vec<(pg_sys::Oid, String, bool)> =
-        back.iter().map(|table| (*table, and_then(&away[table], &now), false)).collect();
+        filled.iter().map(|table| (*table, and_then(&away[table], &now), false)).collect();
     source_part::write(schema, &stays);
     source_part::note_parts(schema, &new, &now.to_string());
-}
-
-/// Notes the same of tables that nothing observes there yet: as if they had left at once.
-pub fn note_unobserved(schema: &Schema, tables: &[pg_sys::Oid]) {
-    let now = Before::now(session::command());
-    source_part::note_parts(schema, tables, &and_then(&now.to_string(), &now));
 }
 
 /// Those of these tables below an attached one that are noted as away, since nothing observes them. Locks them.

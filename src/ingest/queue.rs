@@ -95,12 +95,19 @@ impl Queue {
     }
 
     /// Appends a tally, with one more row for the values that were no address. Without order: absorbing sorts them, so
-    /// that a loader need not. The first row says how many rows of the table were read for it.
+    /// that a loader need not. The first row says how many rows of the table were read for it, and is the one for such values where no time
+    /// could be read of these.
     pub fn append(&self, tally: &mut Tally, source: pg_sys::Oid, now: i64, mut rows: i64) {
         let unparsable = Seen { count: tally.unparsable, first: now, last: now };
         let unread = tally.unread.as_ref().map(|(value, reason)| Unread::new(Some(value), reason));
         let unparsable = Row::plain(None, unparsable).with(unread.as_ref());
-        let unparsable = (tally.unparsable > 0).then_some(unparsable).into_iter();
+        let (mut first, mut last) = (None, (tally.unparsable > 0).then_some(unparsable));
+        if tally.lacks_time() {
+            first = last.take();
+        } else if last.is_none() && rows > 0 {
+            // With rows, it is no statement that was not observed.
+            first = tally.nameless.take().map(|nameless| Row::silent(now).with(Some(&nameless)));
+        }
         let counted = |mut row: Row| {
             row.rows = std::mem::take(&mut rows);
             row
@@ -109,10 +116,11 @@ impl Queue {
         if addresses.len() < PACKED_FROM {
             let row =
                 |(key, seen): &(Key, Seen)| Row::plain(Some(Inet::host(key.ip)), *seen).by(groups.sensor_of(key.group));
-            self.append_all(addresses.iter().map(row).chain(unparsable).map(counted), Some(source), None);
+            let rows = first.into_iter().chain(addresses.iter().map(row)).chain(last);
+            self.append_all(rows.map(counted), Some(source), None);
         } else if groups.is_one_sensor() {
             let packed = Packed::new(addresses.iter(), groups.sensor_of(0), now);
-            self.append_all(packed.chain(unparsable).map(counted), Some(source), None);
+            self.append_all(first.into_iter().chain(packed).chain(last).map(counted), Some(source), None);
         } else {
             // Rows of one sensor each.
             let mut entries: Vec<&(Key, Seen)> = addresses.iter().collect();
@@ -120,7 +128,7 @@ impl Queue {
             let of_one = entries.chunk_by(|(a, _), (b, _)| groups.sensor_of(a.group) == groups.sensor_of(b.group));
             let packed =
                 of_one.flat_map(|of_one| Packed::new(of_one.iter().copied(), groups.sensor_of(of_one[0].0.group), now));
-            self.append_all(packed.chain(unparsable).map(counted), Some(source), None);
+            self.append_all(first.into_iter().chain(packed).chain(last).map(counted), Some(source), None);
         }
     }
 

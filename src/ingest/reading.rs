@@ -19,12 +19,13 @@ use pgrx::pg_sys;
 
 use super::before::Stays;
 use super::extract::Extractor;
+use super::indexes;
 use super::moment::Moment;
 use super::only::Only;
 use super::sensor::Sensor;
 use super::tally::Tally;
 use super::unread::Unread;
-use crate::pg::catalog::{quote_identifier, relation_name};
+use crate::pg::catalog::{Schema, quote_identifier, relation_name};
 use crate::pg::sql::Sql;
 
 const FETCH: usize = 5_000;
@@ -111,9 +112,14 @@ impl Reading<'_> {
         columns.extend(self.sensor.iter().map(|sensor| &*sensor.column));
         columns.extend(self.observed_at.iter().map(|time| &*time.column).chain(tests.map(|test| &*test.value.column)));
         let mut names = ["xmin", "cmin", "xmax", "tableoid"].map(str::to_owned).to_vec();
-        // A column that is gone is passed over, as by the trigger.
+        // A column that is gone is passed over, as by the trigger. One that was renamed is read as an index reads it, and not another
+        // one that has its name now.
         let there = crate::pg::shape::readable(self.table);
-        names.extend(columns.into_iter().filter(|name| there.iter().any(|there| there == name)).map(quote_identifier));
+        let renamed = Schema::find().map(|schema| indexes::renamed(&schema, self.table)).unwrap_or_default();
+        names.extend(columns.into_iter().filter_map(|name| {
+            let now = there.iter().find(|there| *there == renamed.get(name).map_or(name, String::as_str))?;
+            Some(format!("{} AS {}", quote_identifier(now), quote_identifier(name)))
+        }));
         let Some(name) = relation_name(self.table) else { return };
         // Read as the owner: the caller is the owner, or may act as the owner. The owner's code that this reading may
         // run (such as the function of a generated column) has only the owner's rights, and cannot get more.

@@ -9,6 +9,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::citus;
 use crate::pg::citus::Kept;
+use crate::pg::inherits;
 use crate::pg::patience;
 use crate::pg::tx;
 
@@ -32,6 +33,17 @@ pub fn alters(call: &Call, kinds: &[pg_sys::AlterTableType::Type]) -> bool {
             let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
             kinds.contains(&(*command).subtype)
         })
+    }
+}
+
+/// Whether a table has no rows at all; its writers are locked out. A foreign table may have some, and so may the shards of
+/// one that Citus keeps, in whatever way: the table itself is an empty shell then.
+pub fn is_empty(table: pg_sys::Oid) -> bool {
+    match inherits::kind(table) {
+        _ if citus::kept(table).is_some() => false,
+        pg_sys::RELKIND_PARTITIONED_TABLE => true,
+        pg_sys::RELKIND_RELATION => catalog::blocks(table) == 0,
+        _ => false,
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::pg::portal;
 use crate::pg::raw;
 
 /// What a row that comes to an index may be.
@@ -101,15 +102,44 @@ pub fn now() -> Running {
 pub fn only_moves(line: &[pg_sys::Oid]) -> bool {
     // SAFETY: null, or a statement that is running.
     let Some(statement) = (unsafe { BOTH.get().as_ref() }) else { return false };
-    let (mut updates, mut inserts) = (false, false);
-    let note = |operation: pg_sys::CmdType::Type, table: pg_sys::Oid| match operation {
-        pg_sys::CmdType::CMD_DELETE => {}
-        pg_sys::CmdType::CMD_UPDATE => updates |= line.contains(&table),
-        _ => inserts |= line.contains(&table),
-    };
+    let mut does = Does::default();
     // SAFETY: see above.
-    unsafe { each_table(statement, note) };
-    updates && !inserts
+    unsafe { does.note(statement, line) };
+    does.updates && !does.inserts
+}
+
+/// The same of a statement that no hook saw begin, since the library was loaded in the middle of it: where not all of its partitions have
+/// an index, by the first row that comes to one that has. Of what a function runs, that is not known.
+#[cold]
+pub fn only_moves_unseen(line: &[pg_sys::Oid]) -> bool {
+    let mut does = Does::default();
+    // SAFETY: a statement that is running.
+    portal::each_statement(|statement| unsafe { does.note(statement, line) });
+    does.updates && !does.inserts
+}
+
+/// What statements do to a table and those above it.
+#[derive(Default)]
+struct Does {
+    updates: bool,
+    /// Also where that is not known.
+    inserts: bool,
+}
+
+impl Does {
+    /// # Safety
+    /// `statement` must be valid.
+    unsafe fn note(&mut self, statement: &pg_sys::PlannedStmt, line: &[pg_sys::Oid]) {
+        let note = |operation: pg_sys::CmdType::Type, table: pg_sys::Oid| match operation {
+            pg_sys::CmdType::CMD_DELETE => {}
+            pg_sys::CmdType::CMD_UPDATE => self.updates |= line.contains(&table),
+            _ => self.inserts |= line.contains(&table),
+        };
+        // SAFETY: see above.
+        if !unsafe { each_table(statement, note) } {
+            self.inserts = true;
+        }
+    }
 }
 
 /// Has `f` called, once, when the innermost statement ends without an error.

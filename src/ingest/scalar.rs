@@ -12,7 +12,8 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use super::extract::{column, is_text};
-use super::jsonb_path::JsonbPath;
+use super::jsonb_path::{JsonbPath, json_text};
+use super::unread::Unread;
 use crate::pg::datum::text_bytes;
 use crate::pg::encoding::{from_server, server_text};
 use crate::pg::inet::Inet;
@@ -41,7 +42,7 @@ enum Shape {
     Name,
     /// A label, by its number in the catalog; of that type.
     Enum(pg_sys::Oid),
-    Jsonb(JsonbPath),
+    Jsonb(JsonbPath, Vec<String>),
     Json(Vec<String>),
 }
 
@@ -80,7 +81,7 @@ impl Scalar {
         let path = selector.keys().unwrap_or_default();
         let shape = match base {
             pg_sys::JSONBOID | pg_sys::JSONOID if path.is_empty() => return Err(NoScalar::NoPath(name.clone())),
-            pg_sys::JSONBOID => Shape::Jsonb(JsonbPath::new(&path)),
+            pg_sys::JSONBOID => Shape::Jsonb(JsonbPath::new(&path), path),
             pg_sys::JSONOID => Shape::Json(path),
             _ if !path.is_empty() => return Err(wrong()),
             pg_sys::BPCHAROID => Shape::Padded,
@@ -126,7 +127,7 @@ impl Scalar {
         // SAFETY: the shape was chosen by the column's type.
         unsafe {
             match &self.shape {
-                Shape::Jsonb(path) => path.text(datum).map(then),
+                Shape::Jsonb(path, _) => path.text(datum).map(then),
                 Shape::Json(path) => {
                     // Keys and contents in UTF-8.
                     let json = from_server(text_bytes(datum));
@@ -147,7 +148,26 @@ impl Scalar {
         }
     }
 
-    /// The same inside a guard (see [`raw`]).
+    /// Why a value that may be null says nothing, where it does not. Outside of a guard, and rarely: a large JSON is turned into text.
+    ///
+    /// # Safety
+    /// `datum` must be a value of the column.
+    pub unsafe fn why_nothing(&self, datum: Option<Datum>) -> Unread {
+        let Some(datum) = datum else { return Unread::new(None, "null") };
+        let (json, path) = match &self.shape {
+            // SAFETY: the shape was chosen by the column's type.
+            Shape::Jsonb(_, path) => (unsafe { json_text(datum) }, path),
+            // SAFETY: as above.
+            Shape::Json(path) => (Some(from_server(unsafe { text_bytes(datum) })), path),
+            _ => return Unread::new(None, "an empty text"),
+        };
+        match json {
+            Some(json) => Unread::new(Some(&server_text(&json)), &enrich::miss::why(json.as_bytes(), path)),
+            None => Unread::new(None, "nothing in a large JSON value"),
+        }
+    }
+
+    /// As [`Scalar::read`], inside a guard (see [`raw`]).
     ///
     /// # Safety
     /// As [`Scalar::read`].
@@ -163,7 +183,7 @@ impl Scalar {
                 Shape::Uuid => then(hyphenated(&*datum.cast_mut_ptr::<[u8; 16]>(), &mut [0; 36])),
                 Shape::Inet => then(spelled(Inet::read(datum), &mut [0; 64])),
                 Shape::Name => then(CStr::from_ptr(datum.cast_mut_ptr::<std::ffi::c_char>()).to_bytes()),
-                Shape::Jsonb(path) => match path.in_guard(datum) {
+                Shape::Jsonb(path, _) => match path.in_guard(datum) {
                     Found::Nothing => return Guarded::Nothing,
                     Found::Text(text) => then(text),
                     Found::Other => return Guarded::Other,

@@ -133,23 +133,32 @@ fn before(moments: Option<&str>, since: &Before, is_member: bool) -> Option<Stri
 
 /// Tables that had left an attached one are not observed any more. `observed` are those that were, by a trigger of their own.
 pub fn end_away(schema: &Schema, own: &[pg_sys::Oid], observed: &[pg_sys::Oid]) {
-    let noted = source_part::notes(schema, own);
-    let known: HashSet<u32> = noted.iter().map(|note| note.table.to_u32()).collect();
-    leave(schema, noted);
-    let now = Before::now(session::command());
-    let unnoted = inherits::plain(observed).into_iter().filter(|table| !known.contains(&table.to_u32()));
-    source_part::write(schema, &unnoted.map(|table| (table, and_then("", &now), false)).collect::<Vec<_>>());
+    stop(schema, own, &inherits::plain(observed), |now| and_then("", now));
 }
 
 /// Notes of tables that are parts of another one again that something observes them no more, as it is with a child of a table with an
 /// index before that is attached again.
 pub fn note_bare(schema: &Schema, bare: &[pg_sys::Oid]) {
-    let noted = source_part::notes(schema, bare);
+    stop(schema, bare, bare, |now| and_then("", now));
+}
+
+/// Notes of tables that came below an attached one that nothing observes them there yet: as if they had left at once. Also of an empty
+/// one, whose rows come later. Before, nothing has observed those of which nothing is noted.
+pub fn begin_bare(schema: &Schema, bare: &[pg_sys::Oid]) {
+    stop(schema, bare, bare, |now| and_then(&now.to_string(), now));
+}
+
+/// Notes that tables are not observed any more, and the moments that `unnoted` gives of those of `others` of which nothing is noted.
+fn stop(schema: &Schema, tables: &[pg_sys::Oid], others: &[pg_sys::Oid], unnoted: impl Fn(&Before) -> String) {
+    if tables.is_empty() {
+        return;
+    }
+    let noted = source_part::notes(schema, tables);
     let known: HashSet<u32> = noted.iter().map(|note| note.table.to_u32()).collect();
     leave(schema, noted);
-    let now = Before::now(session::command());
-    let unnoted = bare.iter().filter(|table| !known.contains(&table.to_u32()));
-    source_part::write(schema, &unnoted.map(|table| (*table, and_then("", &now), false)).collect::<Vec<_>>());
+    let moments = unnoted(&Before::now(session::command()));
+    let others = others.iter().filter(|table| !known.contains(&table.to_u32()));
+    source_part::write(schema, &others.map(|table| (*table, moments.clone(), false)).collect::<Vec<_>>());
 }
 
 /// Notes that tables, which were observed until now, are not any more.

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 
 use super::queue;
 use super::queued::{Stored, is_queue};
+use super::unread::OF_TIME;
 use crate::inventory::fold;
 use crate::inventory::seen::Seen;
 use crate::inventory::seen_by;
@@ -153,7 +154,10 @@ impl Taken {
             let source = self.sources.entry(table).or_default();
             let rows = row.rows();
             source.rows = source.rows.saturating_add(rows);
-            if let Some((sample, reason)) = row.unread() {
+            let unread = row.unread();
+            // See `Queue::append`.
+            let lacks_time = unread.as_ref().is_some_and(|(_, reason)| reason.starts_with(OF_TIME));
+            if let Some((sample, reason)) = unread {
                 self.unread.insert(table, Unreadable { sample, reason, at: seen.last });
             }
             // No address and seen 0 times: a statement that was not observed, or one whose rows hold none.
@@ -168,6 +172,8 @@ impl Taken {
                 source.observed = source.observed.saturating_add(seen.count);
             }
             source.last = source.last.max(seen.last);
+            let counted = if lacks_time { &mut source.untimed } else { &mut source.timed };
+            *counted = counted.saturating_add(rows);
         }
         let mut none = Vec::new();
         let place = row.source().filter(|_| self.keeps_sightings);

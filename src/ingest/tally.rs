@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use super::addresses::{Addresses, Key};
 use super::group::Groups;
 use super::unread;
+use super::unread::{OF_TIME, Unread};
 use crate::inventory::seen::Seen;
 use crate::pg::{memory, tx};
 
@@ -30,10 +31,14 @@ pub struct Tally {
     addresses: Addresses,
     /// What tells observations of one address apart.
     pub groups: Groups,
-    /// Values that are not a host address.
+    /// Values that are not a host address, and times that could not be read.
     pub unparsable: i64,
+    /// The time of an event was read.
+    pub has_time: bool,
     /// The first of them, how it begins in the server's encoding, and why it is none.
     pub unread: Option<(Vec<u8>, String)>,
+    /// Why rows name no sensor, once many do not, and a value that should name one.
+    pub nameless: Option<Unread>,
 }
 
 impl Tally {
@@ -80,6 +85,11 @@ impl Tally {
         self.unread.get_or_insert_with(|| (unread::beginning(value).to_vec(), reason.to_string()));
     }
 
+    /// No time could be read, where there should have been one.
+    pub fn lacks_time(&self) -> bool {
+        !self.has_time && self.unread.as_ref().is_some_and(|(_, reason)| reason.starts_with(OF_TIME))
+    }
+
     /// Adds another tally. The larger of the two is kept, and the smaller one goes into it.
     pub fn add(&mut self, mut other: Tally) {
         if other.addresses().len() > self.addresses().len() {
@@ -91,13 +101,17 @@ impl Tally {
             self.addresses.add(key, seen);
         }
         self.unparsable += other.unparsable;
+        self.has_time |= other.has_time;
         self.unread = self.unread.take().or(other.unread);
+        self.nameless = self.nameless.take().or(other.nameless);
     }
 
     /// Forgets everything, and keeps the memory for the next statement unless that is a lot.
     pub fn clear(&mut self) {
         self.unparsable = 0;
+        self.has_time = false;
         self.unread = None;
+        self.nameless = None;
         self.groups.clear();
         self.recent.clear();
         if self.is_large() {

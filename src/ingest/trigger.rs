@@ -137,6 +137,9 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
             pg_sys::MemoryContextSwitchTo(old);
             outlet.say_nothing(unread.as_ref());
         }
+        if outlet.is_busy {
+            unobserved::busy(&[source], now);
+        }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         pg_sys::MemoryContextDelete(context);
         TALLY.set(tally);

@@ -56,14 +56,33 @@ pub fn note_table(source: pg_sys::Oid, schema: pg_sys::Oid, now: i64) {
     }
 }
 
-/// Notes a statement that could not have the queue in time, and tells the session.
-pub fn busy(source: pg_sys::Oid, now: i64) {
-    count(source, now);
+/// Tables that a warning names.
+const NAMED: usize = 10;
+
+/// Notes a statement that could not have the queue in time, by the tables whose addresses are lost, and tells the session: of a
+/// server without the library's shared memory, nobody else hears of it.
+pub fn busy(tables: &[pg_sys::Oid], now: i64) {
+    if tables.is_empty() {
+        return;
+    }
+    tables.iter().for_each(|table| count(*table, now));
     warn(
-        format!("the addresses of rows inserted into \"{}\" are not observed", plain_name(source)),
+        format!("the addresses of rows inserted into {} are not observed", names(tables)),
         "Somebody holds a lock on ip_observation, or waits for one, and an insert does not wait for that.",
         "Look for it: SELECT pid, mode, granted FROM pg_locks WHERE relation = 'ip_observation'::regclass. Afterwards populate_ip_inventory() brings in the addresses that are not known yet.",
     );
+}
+
+/// The names of tables; of many, those of the first ones. Rows of one statement may have gone to a thousand partitions.
+fn names(tables: &[pg_sys::Oid]) -> String {
+    let mut tables = tables.to_vec();
+    tables.sort_unstable_by_key(|table| table.to_u32());
+    let named: Vec<String> = tables.iter().take(NAMED).map(|table| format!("\"{}\"", plain_name(*table))).collect();
+    let others = match tables.len() - named.len() {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
+    named.join(", ") + &others
 }
 
 /// Counts in shared memory a statement whose rows were not observed.

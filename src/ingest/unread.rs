@@ -7,6 +7,11 @@ use crate::pg::encoding::from_server;
 /// Bytes of a value that are kept.
 const SAMPLE: usize = 120;
 
+/// Why a time could not be read begins with this, in the queue and in `ip_source`.
+pub const OF_TIME: &str = "observed_at: ";
+/// So does why rows name no sensor.
+pub const OF_SENSOR: &str = "sensor: ";
+
 /// The length of a value from which a sample is made: more than is kept, since cleaning shortens it, and the last
 /// character may be cut.
 pub fn beginning(value: &[u8]) -> &[u8] {

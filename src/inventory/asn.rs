@@ -161,8 +161,9 @@ const COUNTS_MERGED: &str = "ON CONFLICT (asn_number) DO UPDATE SET ip_count = E
     last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at)";
 
 /// The columns of a count of an AS, the values of those behind the time of the count, and how it comes into its row.
-/// `known_since` and `flags` come with an update; `counted` is the value of the latter.
-pub(super) fn counts_merged(schema: &Schema, counted: &str) -> [String; 3] {
+/// `known_since` and `flags` come with an update; `now` and `counted` are their values. A change of an address that is counted
+/// began before `now`, by which `new_networks` tells those that made an AS known: the transaction may be older than that.
+pub(super) fn counts_merged(schema: &Schema, now: &str, counted: &str) -> [String; 3] {
     let columns = "asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at";
     let merged = format!("{COUNTS_MERGED}, asn_org = {}", named("a", "EXCLUDED"));
     let mut all = [columns.to_owned(), String::new(), merged];
@@ -171,7 +172,7 @@ pub(super) fn counts_merged(schema: &Schema, counted: &str) -> [String; 3] {
         // A row that was counted before there was this column is not new.
         let known =
             ", known_since = coalesce(a.known_since, CASE WHEN a.counted_at IS NULL THEN EXCLUDED.known_since END)";
-        add([", known_since", ", now()", known]);
+        add([", known_since", &format!(", {now}"), known]);
     }
     if has_flags(schema) {
         add([", flags", &format!(", {counted}"), ", flags = EXCLUDED.flags"]);
@@ -190,7 +191,8 @@ pub fn recount(schema: &Schema) -> u64 {
     crate::pg::tx::read_everything();
     let [column, value] =
         if schema.has_column(c"inventory_count", c"changes") { [", changes", ", $1"] } else { [""; 2] };
-    let [columns, values, merged] = counts_merged(schema, "f.flags");
+    // Once for all, when the rows are being read.
+    let [columns, values, merged] = counts_merged(schema, "(SELECT clock_timestamp())", "f.flags");
     let [flags_gone, flags_changed] =
         if has_flags(schema) { [", flags = NULL", " OR k.flags IS DISTINCT FROM f.flags"] } else { [""; 2] };
     sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);

@@ -11,6 +11,7 @@ use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::citus::Where;
 use crate::pg::sql::Sql;
+use crate::pg::time;
 use crate::pg::tx::Settings;
 use enrich::source::Source;
 
@@ -175,7 +176,9 @@ pub fn recount(schema: &Schema) -> u64 {
 
 fn write(sql: &Sql, schema: &Schema, counted: HashMap<i64, Counted>) -> u64 {
     // Flags as one text: an array of arrays would come apart as a whole.
-    let [columns, values, merged] = asn::counts_merged(schema, "string_to_array(nullif(c.flags, ''), chr(31))");
+    let [columns, values, merged] = asn::counts_merged(schema, "$8", "string_to_array(nullif(c.flags, ''), chr(31))");
+    // The rows are read.
+    let now = time::now();
     let mut rows: Vec<(i64, Counted)> = counted.into_iter().collect();
     rows.sort_unstable_by_key(|(asn, _)| *asn);
     let mut written = 0;
@@ -205,6 +208,7 @@ fn write(sql: &Sql, schema: &Schema, counted: HashMap<i64, Counted>) -> u64 {
                 numbers(|(_, counted)| counted.addresses),
                 numbers(|(_, counted)| counted.observations),
                 argument::texts(&flags),
+                argument::moment(now),
             ],
         );
     }

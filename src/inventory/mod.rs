@@ -17,9 +17,10 @@
 //! | [`known`] | which addresses have a row, and their states |
 //! | [`runs`] | jobs that ended |
 //! | [`source`] | attached tables |
+//! | [`meant`] | paths of theirs that look like SQL |
 //! | [`source_part`] | notes on those below them |
 //! | [`source_nodes`] | the same notes on the workers of a cluster |
-//! | [`places`], [`seen_by`], [`sighting`] | who saw an address: the places, and what each saw |
+//! | [`places`], [`detached`], [`seen_by`], [`sighting`] | who saw an address: the places, also of detached tables, and what each saw |
 //! | [`activity`], [`activity_count`] | which addresses were seen in an hour or a day, and the counts of these |
 //! | [`seen`] | how often an address was seen, first and last |
 //! | [`shared_files`] | the mmdb files of this server, for those that copy its tables |
@@ -35,6 +36,7 @@ pub mod batch;
 pub mod columns;
 pub mod count;
 pub mod cymru;
+pub mod detached;
 pub mod distrust;
 pub mod due;
 pub mod everywhere;
@@ -44,6 +46,7 @@ pub mod heap;
 pub mod history;
 pub mod known;
 pub mod leftovers;
+pub mod meant;
 mod merged_places;
 pub mod places;
 pub mod row;

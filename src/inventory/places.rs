@@ -12,6 +12,7 @@ use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 use super::heap;
 use super::seen::Seen;
 use super::source;
+use super::source_part;
 use crate::pg::argument;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::citus;
@@ -261,14 +262,22 @@ fn highest_of_node(schema: &Schema) -> i32 {
     sql.returning(&text, &limits).get::<i32>(0, 1).unwrap_or(before)
 }
 
-/// A table that is detached is another place when it is attached again: what it has added stays.
-pub fn retire_table(schema: &Schema, table: pg_sys::Oid) {
+/// A table that is detached is another place when it is attached again: what it has added stays. `is_whole`: it can be taken back
+/// later, see [`detached`](super::detached); if not, neither can what it had added before.
+pub fn retire_table(schema: &Schema, table: pg_sys::Oid, is_whole: bool) {
     if !is_there(schema) {
         return;
     }
     let sql = Sql::on(schema, c"ip_sighting_source");
     if !are_everywhere(schema) {
-        retire(&sql, schema, &[table]);
+        retire_as(&sql, schema, table, is_whole);
+        if !is_whole {
+            let text = format!(
+                "UPDATE {}.ip_sighting_source SET detached_tbl = NULL WHERE detached_tbl = $1 AND NOT attached",
+                schema.name
+            );
+            sql.run(&text, &[argument::oid(table)]);
+        }
     } else if let Some(name) = shared_name(table) {
         let text =
             format!("UPDATE {}.ip_sighting_source SET attached = false WHERE name = $1 AND attached", schema.name);
@@ -279,8 +288,27 @@ pub fn retire_table(schema: &Schema, table: pg_sys::Oid) {
 /// The same of a table that is attached now. In a cluster it goes on as the place that has its name.
 pub fn retire_own(schema: &Schema, table: pg_sys::Oid) {
     if is_there(schema) && !are_everywhere(schema) {
-        retire(&Sql::on(schema, c"ip_sighting_source"), schema, &[table]);
+        // A note may say that what came then is counted, and is to stay so.
+        let is_whole = source_part::parts(schema, &[table]).is_empty();
+        retire_as(&Sql::on(schema, c"ip_sighting_source"), schema, table, is_whole);
     }
+}
+
+/// A table's places keep its name and, if they are `is_whole`, its number.
+fn retire_as(sql: &Sql, schema: &Schema, table: pg_sys::Oid, is_whole: bool) {
+    sql.run(
+        &format!(
+            "UPDATE {}.ip_sighting_source SET tbl = NULL, attached = false, name = coalesce($2, name),
+                 detached_tbl = CASE WHEN $3 THEN $1::oid END
+             WHERE tbl = $1",
+            schema.name
+        ),
+        &[
+            (pg_sys::REGCLASSOID, table.into_datum()),
+            argument::maybe_text(relation_name(table).as_deref()),
+            argument::boolean(is_whole),
+        ],
+    );
 }
 
 fn create(schema: &Schema, number: i32, table: u32, sensor: &str) -> i32 {
@@ -290,7 +318,7 @@ fn create(schema: &Schema, number: i32, table: u32, sensor: &str) -> i32 {
     let is_detached = || tx::attempt(|| source::root(schema, oid)).is_ok_and(|root| root.is_none());
     if let Some(name) = &name
         && is_detached()
-        && let Some(last) = last_of(schema, name, sensor)
+        && let Some(last) = last_of(schema, oid, name, sensor)
     {
         // What waited in the queue when the table was detached.
         return last;
@@ -308,13 +336,14 @@ fn create(schema: &Schema, number: i32, table: u32, sensor: &str) -> i32 {
 }
 
 /// The last place that a table and sensor had before the table was detached.
-fn last_of(schema: &Schema, name: &str, sensor: &str) -> Option<i32> {
+fn last_of(schema: &Schema, table: pg_sys::Oid, name: &str, sensor: &str) -> Option<i32> {
     let text = format!(
-        "SELECT max(id) FROM {}.ip_sighting_source WHERE name = $1 AND sensor = $2 AND tbl IS NULL AND NOT attached",
+        "SELECT max(id) FROM {}.ip_sighting_source
+         WHERE name = $1 AND sensor = $2 AND tbl IS NULL AND NOT attached AND coalesce(detached_tbl = $3, true)",
         schema.name
     );
     let sql = Sql::on(schema, c"ip_sighting_source");
-    sql.returning(&text, &[argument::text(name), argument::text(sensor)]).get::<i32>(0, 1)
+    sql.returning(&text, &[argument::text(name), argument::text(sensor), argument::oid(table)]).get::<i32>(0, 1)
 }
 
 /// The same for the nodes of a cluster. Another node may do so at this moment: this waits for it, and takes its number.
@@ -375,7 +404,10 @@ pub fn name_alone(schema: &Schema) {
             &[argument::text(NO_TABLE)],
         );
     }
-    let text = format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE tbl IS NOT NULL", schema.name);
+    let text = format!(
+        "UPDATE {}.ip_sighting_source SET tbl = NULL, detached_tbl = NULL WHERE tbl IS NOT NULL OR detached_tbl IS NOT NULL",
+        schema.name
+    );
     Sql::on(schema, c"ip_sighting_source").run(&text, &[]);
 }
 

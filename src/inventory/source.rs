@@ -7,10 +7,12 @@ use std::collections::{HashMap, HashSet};
 use enrich::selector::EventTime;
 use pgrx::{IntoDatum, pg_sys};
 
+use super::meant;
 use crate::pg::argument;
 use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, database_identity, relation_name};
 use crate::pg::citus;
+use crate::pg::citus::Kept;
 use crate::pg::errors::not_ready;
 use crate::pg::inherits;
 use crate::pg::sql::Sql;
@@ -138,6 +140,21 @@ pub fn observed_by(schema: &Schema, table: pg_sys::Oid) -> Option<(Vec<String>, 
     (found.len() > 0).then(|| Some((found.texts(0, 1)?, found.text(0, 2)))).flatten()
 }
 
+/// Those of these tables that are attached by themselves, by an index: each with the columns and paths by which its rows are observed.
+pub fn by_index(schema: &Schema, tables: &[pg_sys::Oid]) -> HashMap<pg_sys::Oid, Vec<String>> {
+    if tables.is_empty() {
+        return HashMap::new();
+    }
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!(
+        "SELECT s.tbl::oid, s.ip_columns FROM {}.ip_source s
+         WHERE s.tbl = ANY ($1) AND pg_catalog.to_jsonb(s)->>'method' = 'index'",
+        schema.name
+    );
+    let found = sql.returning(&query, &among(tables));
+    (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.texts(row, 2)?))).collect()
+}
+
 /// A table that is attached by itself, and the nearest attached one above it.
 pub struct Two {
     /// The snapshot that tells which rows were there when it was attached.
@@ -209,6 +226,11 @@ pub struct Attaching<'a> {
 /// Writes the note on a table. Whether there was none before.
 pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool {
     adopt(schema, table);
+    // Of a distributed table, the coordinator has looked.
+    if citus::kept(table) != Some(Kept::Distributed) || citus::is_coordinator() {
+        let time = how.observed_at.and_then(|time| time.path.as_deref());
+        meant::check(schema, how.columns.iter().map(String::as_str).chain(time).chain(how.sensor), how.only_where);
+    }
     let sql = Sql::on(schema, c"ip_source");
     sql.run(
         &format!(
@@ -227,17 +249,26 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
         );
     }
     // What the version before does not know.
-    let (names, values, set, ours, theirs) = match has_path {
+    let (names, values, set, ours, theirs, sensor) = match has_path {
         true => (
             ", observed_path, only_where, sensor",
             ", $9, $10, $11",
             "observed_path = EXCLUDED.observed_path, only_where = EXCLUDED.only_where, sensor = EXCLUDED.sensor,",
             ", s.observed_path, s.only_where",
             ", EXCLUDED.observed_path, EXCLUDED.only_where",
+            "s.sensor IS NOT DISTINCT FROM EXCLUDED.sensor AND ",
         ),
-        false => ("", "", "", "", ""),
+        false => ("", "", "", "", "", ""),
     };
     // Earlier results of other columns do not apply to these.
+    let is_same = format!(
+        "{sensor}(s.ip_columns, s.observed_at, s.observed_zone{ours})
+             IS NOT DISTINCT FROM (EXCLUDED.ip_columns, EXCLUDED.observed_at, EXCLUDED.observed_zone{theirs})"
+    );
+    let times = match has_column(schema, c"rows_since_time") {
+        true => format!(", rows_since_time = CASE WHEN {is_same} THEN s.rows_since_time ELSE 0 END"),
+        false => String::new(),
+    };
     let (column, value, set) = match has_column(schema, c"observed_zone") {
         true => (
             format!(", observed_zone, attached_as, method{names}"),
@@ -248,9 +279,9 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
                          IS DISTINCT FROM (EXCLUDED.ip_columns, EXCLUDED.observed_at, EXCLUDED.observed_zone{theirs}),
                  observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as, {set}
                  rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
-                 unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
-                 unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
-                 unreadable_at = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_at END"
+                 unreadable_sample = CASE WHEN {is_same} THEN s.unreadable_sample END,
+                 unreadable_reason = CASE WHEN {is_same} THEN s.unreadable_reason END,
+                 unreadable_at = CASE WHEN {is_same} THEN s.unreadable_at END{times}"
             ),
         ),
         false => Default::default(),
@@ -354,7 +385,20 @@ pub fn attached(schema: &Schema) -> Vec<(String, pg_sys::Oid)> {
 /// Forgets a table. False: it was not attached.
 pub fn detach(schema: &Schema, table: pg_sys::Oid) -> bool {
     adopt(schema, table);
-    Sql::on(schema, c"ip_source").run(&format!("DELETE FROM {}.ip_source WHERE tbl = $1", schema.name), &of(table)) > 0
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!(
+        "DELETE FROM {}.ip_source s WHERE s.tbl = $1
+         RETURNING s.ip_columns, pg_catalog.to_jsonb(s)->>'observed_path', pg_catalog.to_jsonb(s)->>'sensor',
+                   pg_catalog.to_jsonb(s)->>'only_where'",
+        schema.name
+    );
+    let found = sql.returning(&query, &of(table));
+    if found.len() == 0 {
+        return false;
+    }
+    let paths = found.texts(0, 1).unwrap_or_default().into_iter();
+    meant::remember(paths.chain(found.text(0, 2)).chain(found.text(0, 3)), found.text(0, 4).as_deref());
+    true
 }
 
 /// Observations that a table has added.
@@ -375,6 +419,10 @@ pub struct Counted {
     pub unobserved: i64,
     /// Rows that were read.
     pub rows: i64,
+    /// Those of statements with an address, or with a value that is none, that held no time which could be read, where they should.
+    pub untimed: i64,
+    /// Those of the others.
+    pub timed: i64,
     /// The latest event (timestamptz).
     pub last: i64,
 }
@@ -386,6 +434,8 @@ impl Counted {
         self.unparsable = self.unparsable.saturating_add(other.unparsable);
         self.unobserved = self.unobserved.saturating_add(other.unobserved);
         self.rows = self.rows.saturating_add(other.rows);
+        self.untimed = self.untimed.saturating_add(other.untimed);
+        self.timed = self.timed.saturating_add(other.timed);
         self.last = self.last.max(other.last);
     }
 }
@@ -407,6 +457,13 @@ pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable:
     let table = whole(table);
     let Some(root) = root(schema, table).or_else(|| adopt(schema, table).then_some(table)) else { return true };
     // Before the extension is updated there are no such columns.
+    let times = match has_column(schema, c"rows_since_time") {
+        true => {
+            ", rows_since_time = CASE WHEN $11
+                 THEN rows_since_time + least(greatest($10, 0), 9223372036854775807 - greatest(rows_since_time, 0)) ELSE 0 END"
+        }
+        false => "",
+    };
     let more = match has_column(schema, c"unreadable_at") {
         true => {
             ", unobserved = unobserved + least(greatest($5, 0), 9223372036854775807 - greatest(unobserved, 0)),
@@ -422,7 +479,7 @@ pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable:
         &format!(
             "UPDATE {0}.ip_source s
              SET observations = observations + least(greatest($2, 0), 9223372036854775807 - greatest(observations, 0)),
-                 unparsable = unparsable + least(greatest($3, 0), 9223372036854775807 - greatest(unparsable, 0)){more},
+                 unparsable = unparsable + least(greatest($3, 0), 9223372036854775807 - greatest(unparsable, 0)){more}{times},
                  last_observed_at = greatest(last_observed_at, $4)
              FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
              WHERE s.tbl = free.tbl",
@@ -438,6 +495,9 @@ pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable:
             argument::maybe_text(unreadable.and_then(|unreadable| unreadable.sample.as_deref())),
             argument::maybe_text(unreadable.map(|unreadable| unreadable.reason.as_str())),
             argument::maybe_moment(unreadable.map(|unreadable| unreadable.at)),
+            argument::bigint(counted.untimed),
+            // A few that another loader wrote are no cure.
+            argument::boolean(counted.timed <= counted.untimed / 9),
         ],
     ) > 0
 }

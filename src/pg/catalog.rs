@@ -409,6 +409,13 @@ pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
     }
 }
 
+/// Whether a relation has a column of that name: not a dropped one, and none of PostgreSQL's own.
+pub fn has_column(relation: pg_sys::Oid, name: &str) -> bool {
+    let name = CString::new(crate::pg::encoding::server_text(name)).unwrap_or_default();
+    // SAFETY: a catalog look-up with a NUL-terminated name; system columns have negative numbers.
+    unsafe { pg_sys::get_attnum(relation, name.as_ptr()) > 0 }
+}
+
 /// A name as SQL writes it.
 pub fn quote_identifier(name: &str) -> String {
     pgrx::spi::quote_identifier(name)

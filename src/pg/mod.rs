@@ -12,6 +12,7 @@
 //! | [`glance`] | reading without keeping its locks |
 //! | [`argument`] | arguments of statements |
 //! | [`apply`] | what the worker of a subscription applies |
+//! | [`portal`] | what the client has this process do |
 //! | [`sql`] | statements as the owner of a table |
 //! | [`catalog`] | the extension's schema, names, owners |
 //! | [`citus`] | tables that a cluster keeps on several nodes |
@@ -44,6 +45,7 @@ pub mod made;
 pub mod memory;
 pub mod patience;
 mod pinned;
+pub mod portal;
 pub mod process;
 pub mod pulse;
 pub mod raw;

@@ -3,7 +3,7 @@
 //! A session that requests a strong lock is in the queue before all later requests for a weak one, and PostgreSQL
 //! queues a request before it checks further rights. A loader, or a statement that makes a partition, must not wait
 //! behind it without bound. Nor may it be waiting that fails it: where the statement or the transaction has a time limit of
-//! PostgreSQL's, half of what is left of that is the most.
+//! PostgreSQL's, half of what is left of that is the most: at a commit, too, where the statement's own limit does not hold any more.
 //!
 //! So a lock is tried again and again, and nobody is seen waiting for it. One holder looks for those who wait, and holds on as
 //! long as it sees none: a VACUUM that cuts the empty end off a table reads that end backwards under ACCESS EXCLUSIVE, which
@@ -22,6 +22,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
 
+use super::call;
 use super::catalog::Turn;
 use super::time;
 
@@ -89,14 +90,21 @@ pub fn rest(time: Duration) {
 
 /// No longer than half of what is left until a time limit ends the statement.
 fn bounded(patience: Duration) -> Duration {
-    LIMITS.into_iter().fold(patience, |patience, limit| {
-        // SAFETY: see above.
-        let ends = unsafe { get_timeout_active(limit).then(|| get_timeout_finish_time(limit)) };
-        ends.map_or(patience, |ends| {
-            let left = u64::try_from(ends.saturating_sub(time::now())).unwrap_or(0);
-            patience.min(Duration::from_micros(left / 2))
-        })
+    LIMITS.into_iter().filter_map(end).fold(patience, |patience, end| {
+        let left = u64::try_from(end.saturating_sub(time::now())).unwrap_or(0);
+        patience.min(Duration::from_micros(left / 2))
     })
+}
+
+/// When a time limit of PostgreSQL's is over (timestamptz); `None`: there is none.
+fn end(limit: c_int) -> Option<i64> {
+    // SAFETY: see above; and a variable of this backend.
+    let (is_active, end, setting) =
+        unsafe { (get_timeout_active(limit), get_timeout_finish_time(limit), pg_sys::StatementTimeout) };
+    // PostgreSQL switches the statement's limit off before it commits, and leaves the time where it was. That of an earlier
+    // statement is over; so it is in a process that has no such limit, whatever the setting says.
+    let was_active = limit == STATEMENT_TIMEOUT && setting > 0 && end > call::statement_start();
+    (is_active || was_active).then_some(end)
 }
 
 /// Tries until it succeeds; false when that takes too long. `patience` is asked only if the first attempt fails. `waited` may

@@ -24,6 +24,8 @@ unsafe extern "C-unwind" {
     pub fn IsLogicalWorker() -> bool;
     /// Only compared: what stands in the context of errors while a COPY reads its rows.
     pub fn CopyFromErrorCallback(arg: *mut std::ffi::c_void);
+    /// The same: what stands there while a statement with parameters runs.
+    pub fn ParamsErrorCallback(arg: *mut std::ffi::c_void);
     /// Of a database. pgrx has no binding of it.
     pub fn CountDBSubscriptions(database: pg_sys::Oid) -> std::ffi::c_int;
     pub fn tuplestore_gettupleslot(

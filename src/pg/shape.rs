@@ -6,6 +6,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::datum::text_bytes;
+use super::encoding::from_server;
+
 /// A column: its name and type.
 pub type Column = (&'static CStr, pg_sys::Oid);
 
@@ -123,6 +126,26 @@ pub unsafe fn has_predicate(index: &pg_sys::RelationData) -> bool {
     }
 }
 
+/// The expressions of an open index, as the catalog has them: see [`has_predicate`]. Empty where it has none.
+///
+/// # Safety
+/// `index` must be an open index.
+pub unsafe fn expressions(index: &pg_sys::RelationData) -> String {
+    let cache = pg_sys::SysCacheIdentifier::INDEXRELID as i32;
+    // SAFETY: a catalog look-up; the tuple is released after the text was copied.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(index.rd_id));
+        if tuple.is_null() {
+            return String::new();
+        }
+        let mut null = false;
+        let datum = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_index_indexprs as i16, &mut null);
+        let text = if null { String::new() } else { from_server(text_bytes(datum)) };
+        pg_sys::ReleaseSysCache(tuple);
+        text
+    }
+}
+
 /// # Safety
 /// `desc` must be a valid descriptor.
 unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> impl Iterator<Item = &'a pg_sys::FormData_pg_attribute> {
@@ -160,7 +183,7 @@ pub fn readable(table: pg_sys::Oid) -> Vec<String> {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let live = attributes((*relation).rd_att).filter(|column| !column.attisdropped);
         let name = |column: &pg_sys::FormData_pg_attribute| CStr::from_ptr(column.attname.data.as_ptr()).to_bytes();
-        let names = live.map(|column| crate::pg::encoding::from_server(name(column))).collect();
+        let names = live.map(|column| from_server(name(column))).collect();
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         names
     }
@@ -186,7 +209,7 @@ pub unsafe fn live_names(desc: pg_sys::TupleDesc) -> Vec<String> {
     unsafe {
         attributes(desc)
             .filter(|column| !column.attisdropped && column.attgenerated == 0 && column.attidentity as u8 != b'a')
-            .map(|column| crate::pg::encoding::from_server(CStr::from_ptr(column.attname.data.as_ptr()).to_bytes()))
+            .map(|column| from_server(CStr::from_ptr(column.attname.data.as_ptr()).to_bytes()))
             .collect()
     }
 }

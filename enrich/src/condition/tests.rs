@@ -36,6 +36,23 @@ fn comparisons_are_read_as_people_write_them() {
 }
 
 #[test]
+fn what_is_written_is_read_as_the_same() {
+    for (text, written) in [
+        (" kind=a ", "kind = 'a'"),
+        ("kind not in (x)", "kind <> 'x'"),
+        (
+            "payload->>eventid in (a, 'b c') and \"odd = \"\"col\" != 'it''s'",
+            "\"payload\"->>'eventid' in ('a', 'b c') and \"odd = \"\"col\" <> 'it''s'",
+        ),
+        ("p->'a b'->>c not in ('', and)", "\"p\"->'a b'->>'c' not in ('', 'and')"),
+    ] {
+        let condition = Condition::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(condition.to_string(), written);
+        assert_eq!(Condition::parse(written), Ok(condition), "{written}");
+    }
+}
+
+#[test]
 fn what_is_no_condition_says_where() {
     for (text, error) in [
         ("", "there is no column or path before \"\""),
@@ -80,4 +97,13 @@ fn booleans_are_read_as_postgresql_reads_them() {
     ] {
         assert_eq!(boolean(text), is, "{text:?}");
     }
+}
+
+#[test]
+fn a_key_that_is_a_mistake_is_named() {
+    let key = |text: &str| Condition::mistaken_key(text).map(|(key, _)| key);
+    assert_eq!(key("kind = login and payload->>eventid::text = x"), Some("eventid::text".to_owned()));
+    assert_eq!(key("payload->>$.eventid in (a, b)"), Some("$.eventid".to_owned()));
+    assert_eq!(key("payload->>'eventid::text' = x and kind <> a::b"), None);
+    assert_eq!(key("payload->>eventid"), None);
 }

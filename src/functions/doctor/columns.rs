@@ -1,6 +1,9 @@
 //! Whether the columns that attached tables are observed by can still be read. It reads only the catalog and opens no
-//! table, so that it does not wait for a session with an exclusive lock.
+//! table, so that it does not wait for a session with an exclusive lock. And how each is to be attached for that: checks that find
+//! fault with what observes a table have it attached again, too.
 #![allow(unsafe_code, reason = "makes the descriptor of one column for what reads rows")]
+
+use std::collections::HashMap;
 
 use enrich::condition::Condition;
 use enrich::selector::{EventTime, Selector};
@@ -11,13 +14,20 @@ use crate::ingest::extract::{Extractor, Misfit};
 use crate::ingest::moment::Moment;
 use crate::ingest::only::{Only, Unfit};
 use crate::ingest::sensor::Sensor;
+use crate::pg::argument;
+use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, quote_literal};
 use crate::pg::encoding;
 use crate::pg::sql::Sql;
 
 /// An attached table, as `ip_source` and the catalog have it.
 struct Source {
+    table: pg_sys::Oid,
     name: String,
+    /// An index observes it.
+    has_index: bool,
+    /// Columns that this reads were renamed since. They have their present names here, and others in `ip_source`.
+    is_renamed: bool,
     selectors: Vec<String>,
     observed_at: Option<EventTime>,
     /// The condition that a row must meet to be read.
@@ -40,29 +50,63 @@ struct Column {
 /// Why such a column is not observed.
 const VIRTUAL: &str = "it is a virtual generated column, which new rows do not hold";
 
+/// How a table can be observed.
+struct Mended {
+    /// What cannot be read any more, and why.
+    told: Vec<String>,
+    /// The statement that attaches it by what can be, or detaches it where nothing can.
+    call: String,
+    is_any_left: bool,
+}
+
 /// The check `columns`.
 pub fn look(schema: &Schema) -> Vec<Finding> {
-    sources(schema).iter().filter_map(|source| source.finding(schema)).collect()
+    // An index reads its columns whatever they are called now: the check of indexes names those that were renamed.
+    sources(schema).iter().filter(|source| !source.has_index).filter_map(|source| source.finding(schema)).collect()
+}
+
+/// For other checks: the tables that cannot be attached again as `ip_source` has them, and the statement that attaches each.
+pub fn calls(schema: &Schema) -> [Argument; 2] {
+    let (mut tables, mut calls) = (Vec::new(), Vec::new());
+    for source in sources(schema) {
+        let mended = source.mended(schema);
+        if source.is_renamed || !mended.told.is_empty() {
+            tables.push(source.table);
+            calls.push(mended.call);
+        }
+    }
+    [argument::oids(&tables), argument::texts(&calls)]
 }
 
 fn sources(schema: &Schema) -> Vec<Source> {
     let sql = Sql::as_caller();
     let found = sql.query(
         &format!(
-            "SELECT s.tbl::pg_catalog.text, s.ip_columns, s.observed_at::pg_catalog.text,
+            "WITH observer AS (
+                 SELECT x.indexrelid, x.indrelid, x.indkey, x.indisvalid, x.indisvalid OR c.relkind = 'I' AS is_used
+                 FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam
+                 WHERE m.amname = 'ip_observer'),
+             -- It keeps the names that its columns had when it was made.
+             renamed AS (
+                 SELECT o.indrelid, pg_catalog.array_agg(n.attname::pg_catalog.text ORDER BY n.attname, a.attname) AS was,
+                        pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY n.attname, a.attname) AS now
+                 FROM observer o JOIN pg_catalog.pg_attribute n ON n.attrelid = o.indexrelid
+                      JOIN pg_catalog.pg_attribute a ON a.attrelid = o.indrelid AND a.attnum = o.indkey[n.attnum - 1]
+                 WHERE o.is_used AND a.attnum > 0 AND a.attname <> n.attname
+                 GROUP BY o.indrelid)
+             SELECT s.tbl::pg_catalog.text, s.ip_columns, s.observed_at::pg_catalog.text,
                     pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypid::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum), s.observed_zone,
                     pg_catalog.max(s.method),
                     pg_catalog.max(pg_catalog.to_jsonb(s)->>'observed_path'), pg_catalog.max(pg_catalog.to_jsonb(s)->>'only_where'),
                     pg_catalog.max(pg_catalog.to_jsonb(s)->>'sensor'),
-                    pg_catalog.array_agg(a.attgenerated::pg_catalog.text ORDER BY a.attnum)
+                    pg_catalog.array_agg(a.attgenerated::pg_catalog.text ORDER BY a.attnum), s.tbl::pg_catalog.oid,
+                    pg_catalog.max(s.method) = 'index' AND EXISTS (SELECT FROM observer o WHERE o.indrelid = s.tbl AND o.indisvalid),
+                    r.was, r.now
              FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
-             GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone
-             -- An index reads its columns whatever they are called now: the check of indexes names those that were renamed.
-             HAVING pg_catalog.max(s.method) <> 'index' OR NOT EXISTS (
-                 SELECT FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam
-                 WHERE x.indrelid = s.tbl AND x.indisvalid AND m.amname = 'ip_observer')",
+                  LEFT JOIN renamed r ON r.indrelid = s.tbl AND s.method = 'index'
+             GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone, r.was, r.now",
             schema.name
         ),
         &[],
@@ -77,8 +121,11 @@ fn sources(schema: &Schema) -> Vec<Source> {
                 modifier: modifier.parse().unwrap_or(-1),
                 is_virtual: generated == "v",
             });
-            Source {
+            let source = Source {
+                table: found.get(row, 13).unwrap_or(pg_sys::InvalidOid),
                 name: found.text(row, 1).unwrap_or_default(),
+                has_index: found.get(row, 14) == Some(true),
+                is_renamed: false,
                 selectors: texts(2),
                 observed_at: found.text(row, 3).map(|column| EventTime {
                     column,
@@ -89,9 +136,17 @@ fn sources(schema: &Schema) -> Vec<Source> {
                 sensor: found.text(row, 11),
                 method: found.text(row, 8).unwrap_or_default(),
                 columns: columns.collect(),
-            }
+            };
+            source.renamed(&texts(15).into_iter().zip(texts(16)).collect())
         })
         .collect()
+}
+
+/// A column or path by the present name of its column; `None`: it was not renamed.
+fn by_present_name(text: &str, names: &HashMap<String, String>) -> Option<String> {
+    let selector = Selector::parse(text).ok()?;
+    let column = names.get(&selector.column)?.clone();
+    Some(Selector { column, ..selector }.to_string())
 }
 
 impl Column {
@@ -126,6 +181,33 @@ impl Column {
 impl Source {
     fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// With the present names of columns, of which `names` has those that were renamed.
+    fn renamed(mut self, names: &HashMap<String, String>) -> Source {
+        for text in self.selectors.iter_mut().chain(&mut self.sensor) {
+            if let Some(now) = by_present_name(text, names) {
+                (*text, self.is_renamed) = (now, true);
+            }
+        }
+        if let Some(time) = &mut self.observed_at
+            && let Some(now) = names.get(&time.column)
+        {
+            time.path = time.path.as_ref().map(|path| by_present_name(path, names).unwrap_or_else(|| path.clone()));
+            (time.column, self.is_renamed) = (now.clone(), true);
+        }
+        if let Some(text) = &mut self.only_where
+            && let Ok(mut condition) = Condition::parse(text)
+            && condition.0.iter().any(|test| names.contains_key(&test.value.column))
+        {
+            for test in &mut condition.0 {
+                if let Some(now) = names.get(&test.value.column) {
+                    test.value.column.clone_from(now);
+                }
+            }
+            (*text, self.is_renamed) = (condition.to_string(), true);
+        }
+        self
     }
 
     /// Why a selector reads nothing; `None`: it reads.
@@ -200,6 +282,26 @@ impl Source {
     }
 
     fn finding(&self, schema: &Schema) -> Option<Finding> {
+        let Mended { told, call, is_any_left } = self.mended(schema);
+        if told.is_empty() {
+            return None;
+        }
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let names = enrich::text::clean(&names.join(", "), 500).into_owned();
+        let others = if is_any_left { "name other columns" } else { "name the column that holds the addresses now" };
+        let remedy = format!("{call}  -- or {others}; the table has {names}");
+        let detail = format!(
+            "Columns by which {} is observed are missing or changed type, and are skipped: {}.",
+            self.name,
+            told.join("; ")
+        );
+        // A column's name may contain any character.
+        let detail = enrich::text::clean(&detail, 4000).into_owned();
+        Some(Finding::new("columns", "error", detail, Some(remedy)))
+    }
+
+    /// How it can be observed with the columns that it has.
+    fn mended(&self, schema: &Schema) -> Mended {
         let mut told: Vec<String> = Vec::new();
         let mut selectors: Vec<String> = Vec::new();
         for text in &self.selectors {
@@ -247,15 +349,10 @@ impl Source {
             let why = if is_virtual { VIRTUAL } else { "the table has no such column" };
             told.push(format!("sensor {sensor}: {why}, and rows count for no sensor"));
         }
-        if told.is_empty() {
-            return None;
-        }
         let table = quote_literal(&self.name);
-        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
-        let names = enrich::text::clean(&names.join(", "), 500).into_owned();
-        let remedy = if selectors.is_empty() {
-            let call = select(schema, "detach_ip_source", &table);
-            format!("{call}  -- or name the column that holds the addresses now; the table has {names}")
+        let is_any_left = !selectors.is_empty();
+        let call = if selectors.is_empty() {
+            select(schema, "detach_ip_source", &table)
         } else {
             let list: Vec<String> = selectors.iter().map(|text| quote_literal(text)).collect();
             let written = |time: &EventTime| quote_literal(&time.to_string());
@@ -273,16 +370,8 @@ impl Source {
             let sensor = self.sensor.as_deref().filter(|_| !lacks_sensor);
             let sensor = sensor.map(|text| format!(", sensor => {}", quote_literal(text))).unwrap_or_default();
             let arguments = format!("{table}, ARRAY[{}], {at}{method}{only}{sensor}", list.join(", "));
-            let call = select(schema, "attach_ip_source", &arguments);
-            format!("{call}  -- or name other columns; the table has {names}")
+            select(schema, "attach_ip_source", &arguments)
         };
-        let detail = format!(
-            "Columns by which {} is observed are missing or changed type, and are skipped: {}.",
-            self.name,
-            told.join("; ")
-        );
-        // A column's name may contain any character.
-        let detail = enrich::text::clean(&detail, 4000).into_owned();
-        Some(Finding::new("columns", "error", detail, Some(remedy)))
+        Mended { told, call, is_any_left }
     }
 }

@@ -1,14 +1,16 @@
 -- Indexes that observe rows: whether each does, and whether each attached table has one. $1: the tables that Citus distributes. Of a
--- node of its cluster that is not the coordinator, $2: its other tables, which the coordinator notes; $3: true.
+-- node of its cluster that is not the coordinator, $2: its other tables, which the coordinator notes; $3: true. $4: tables of which not
+-- all columns are there by the names that ip_source has, $5: what attaches each.
 WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
 source AS MATERIALIZED (
     SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.method, c.relkind, w.only_where, w.sensor, s.observed_at IS NOT NULL AS has_time,
-           concat(format('SELECT %s.attach_ip_source(%L, %L, %L, ''index''', '@extschema@', s.tbl::text, s.ip_columns,
-                         coalesce(w.observed_path, s.observed_at::text) || coalesce('@' || s.observed_zone, '')),
-                  format(', only_where => %L', w.only_where), format(', sensor => %L', w.sensor), ');',
-                  CASE WHEN $3 AND c.oid = ANY ($1) THEN '  -- on the coordinator' END) AS attach
+           coalesce((SELECT m.call FROM unnest($4, $5) m(tbl, call) WHERE m.tbl = c.oid),
+                    concat(format('SELECT %s.attach_ip_source(%L, %L, %L, ''index''', '@extschema@', s.tbl::text, s.ip_columns,
+                                  coalesce(w.observed_path, s.observed_at::text) || coalesce('@' || s.observed_zone, '')),
+                           format(', only_where => %L', w.only_where), format(', sensor => %L', w.sensor), ');')) AS attach,
+           CASE WHEN $3 AND c.oid = ANY ($1) THEN '  -- on the coordinator' ELSE '' END AS place
     FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl,
          -- Columns that are not there until the extension is updated.
          LATERAL (SELECT j.observed_path, nullif(j.only_where, '') AS only_where, nullif(j.sensor, '') AS sensor
@@ -36,10 +38,6 @@ observer AS MATERIALIZED (
 -- What all indexes of a table read.
 reading AS MATERIALIZED (
     SELECT o.indrelid, array_agg(u) AS columns FROM observer o, unnest(o.selectors) u WHERE o.indisvalid GROUP BY o.indrelid),
--- The table above, from whose index a partition has one.
-given AS MATERIALIZED (
-    SELECT i.inhrelid AS indexrelid, o.indrelid AS above FROM pg_inherits i JOIN observer o ON o.indexrelid = i.inhparent
-    WHERE o.indrelid IN (SELECT f.tbl FROM family f)),
 member AS MATERIALIZED (
     SELECT f.root, f.tbl, f.tbl = f.root AS is_root FROM family f JOIN pg_class c ON c.oid = f.tbl JOIN source s ON s.tbl = f.root
     WHERE c.relkind IN ('r', 'p') AND s.method = 'index'
@@ -67,29 +65,20 @@ SELECT 'observer indexes', 'error',
        CASE WHEN l.is_root THEN format('Rows inserted into %s are not observed: its index %s.', s.name, w.words)
             ELSE format('Rows inserted into %s%s, below %s, are not observed: the index there %s.', array_to_string(l.names, ', '),
                         CASE WHEN l.tables > 3 THEN format(' and %s others', l.tables - 3) END, s.name, w.words) END,
-       s.attach
+       s.attach || s.place
 FROM lacking l JOIN source s ON s.tbl = l.root,
      LATERAL (SELECT CASE WHEN l.is_invalid THEN 'is not valid' ELSE 'is gone' END AS words) w
 UNION ALL
 SELECT 'observer indexes', 'error',
        format(CASE WHEN count(*) = 1 THEN '%s%s does not read what ip_source lists for %s.' ELSE '%s%s do not read what ip_source lists for %s.' END,
               array_to_string((array_agg(o.indexrelid::regclass::text ORDER BY o.indexrelid))[1:3], ', '),
-              CASE WHEN count(*) > 3 THEN format(' and %s others', count(*) - 3) END, s.name), s.attach
+              CASE WHEN count(*) > 3 THEN format(' and %s others', count(*) - 3) END, s.name), s.attach || s.place
 FROM observer o JOIN family f ON f.tbl = o.indrelid JOIN source s ON s.tbl = f.root AND s.method = 'index'
      LEFT JOIN reading r ON r.indrelid = o.indrelid
 WHERE o.indisvalid AND (f.tbl = f.root OR f.tbl NOT IN (SELECT other.tbl FROM source other))
   AND (NOT o.selectors <@ s.ip_columns OR o.only_where IS DISTINCT FROM s.only_where OR o.sensor IS DISTINCT FROM s.sensor OR (o.observed_at IS NOT NULL) <> s.has_time
        OR NOT s.ip_columns <@ coalesce(r.columns, '{}'))
-GROUP BY s.tbl, s.name, s.attach
-UNION ALL
-SELECT 'observer indexes', 'error', format('%s and %s read the same, each for itself: rows that both observe are counted twice.', least(o.indexrelid, p.indexrelid)::regclass, greatest(o.indexrelid, p.indexrelid)::regclass),
-       format('DROP INDEX %s;  -- %sor the other, or let one read what both do', greatest(o.indexrelid, p.indexrelid)::regclass,
-              CASE WHEN $3 AND o.indrelid = ANY ($1) THEN 'on the coordinator; ' END)
-FROM observer o JOIN observer p ON p.indrelid = o.indrelid AND p.indexrelid > o.indexrelid
-     LEFT JOIN given g ON g.indexrelid = o.indexrelid LEFT JOIN given h ON h.indexrelid = p.indexrelid
-WHERE (o.indisvalid OR o.relkind = 'I') AND (p.indisvalid OR p.relkind = 'I') AND o.selectors && p.selectors AND o.selectors <> p.selectors AND p.indrelid IN (SELECT f.tbl FROM family f)
-  -- Those that a partition has by the table above go with that one's, which has a finding of its own.
-  AND (g.above = h.above) IS NOT TRUE
+GROUP BY s.tbl, s.name, s.attach, s.place
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger and the index %s: its rows are counted once, by the trigger.', o.indrelid::regclass, o.indexrelid::regclass),
        format('DROP INDEX %s;  -- %sor attach the table again with method => ''index''', o.indexrelid::regclass,
@@ -129,14 +118,18 @@ WHERE o.indrelid NOT IN (SELECT f.tbl FROM family f) AND o.indrelid <> ALL ($2) 
 UNION ALL
 -- An index keeps the names of its columns, and a dump has those of the table.
 SELECT 'observer indexes', 'warning', format('Column %s of %s was renamed: its index reads it, but a dump of that cannot be restored.', string_agg(quote_ident(a.attname), ', '), s.name),
-       string_agg(format('ALTER TABLE %s RENAME %I TO %I;', s.name, a.attname, n.attname), ' ') || '  -- or attach it again, with the new names'
+       -- Another column may have the old name now.
+       CASE WHEN count(other.attnum) = 0 THEN string_agg(format('ALTER TABLE %s RENAME %I TO %I;', s.name, a.attname, n.attname), ' ') || '  -- or attach it again, with the new names'
+            WHEN bool_or(x.indpred IS NOT NULL) THEN s.attach || '  -- ' || CASE s.place WHEN '' THEN '' ELSE 'on the coordinator; ' END || 'then make the index again that has a WHERE'
+            ELSE s.attach || s.place END
 FROM observer o JOIN source s ON s.tbl = o.indrelid JOIN pg_index x ON x.indexrelid = o.indexrelid
 JOIN pg_attribute n ON n.attrelid = o.indexrelid JOIN pg_attribute a ON a.attrelid = o.indrelid AND a.attnum = x.indkey[n.attnum - 1]
+LEFT JOIN pg_attribute other ON other.attrelid = o.indrelid AND other.attname = n.attname AND NOT other.attisdropped
 WHERE a.attnum > 0 AND a.attname <> n.attname
-GROUP BY s.name, o.indexrelid
+GROUP BY s.name, s.attach, s.place, o.indexrelid
 UNION ALL
 SELECT 'observer indexes', 'warning', format('Rows that a subscription brings into %s are not observed.', s.name),
-       format('%s SELECT %s.populate_ip_inventory(%L);', s.attach, '@extschema@', s.name)
+       format('%s SELECT %s.populate_ip_inventory(%L);%s', s.attach, '@extschema@', s.name, s.place)
 FROM source s
 WHERE s.method = 'index'
   AND EXISTS (SELECT FROM family f JOIN pg_subscription_rel r ON r.srrelid = f.tbl WHERE f.root = s.tbl)

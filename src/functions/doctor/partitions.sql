@@ -1,6 +1,6 @@
--- Rows that a partition or child had when it came below an attached table. Of one that still lacks the index of the table above, which
--- is as if it were away (an odd number of moments after the first), the check of indexes has the remedy that comes first. A call for the
--- table above counts those of all its parts, but for one with a DETACH ... CONCURRENTLY that was interrupted, and what is below that.
+-- Rows that a partition or child had when it came below an attached table. Of a child that nothing observes there yet, which is as if it
+-- were away (an odd number of moments after the first), the check of indexes, or of triggers, has the remedy that comes first. A call for
+-- the table above counts those of all its parts, but for one with a DETACH ... CONCURRENTLY that was interrupted, and what is below that.
 WITH RECURSIVE below(tbl, top, far) AS (
     SELECT s.tbl::oid, s.tbl::oid, 0 FROM @extschema@.ip_source s
     UNION

@@ -1,5 +1,6 @@
 -- Attached tables: whether the rows inserted into each are really observed. $1: the tables that Citus distributes. Of a node of its
--- cluster that is not the coordinator, $2: its other tables, which the coordinator notes; $3: true. Nothing is attached there.
+-- cluster that is not the coordinator, $2: its other tables, which the coordinator notes; $3: true. Nothing is attached there. $4: tables
+-- of which not all columns are there by the names that ip_source has, $5: what attaches each.
 WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
@@ -10,16 +11,17 @@ source AS MATERIALIZED (
                || (SELECT coalesce(string_agg(convert_to(u.c, getdatabaseencoding()) || decode('00', 'hex'), ''::bytea ORDER BY u.n), ''::bytea)
                    FROM unnest(s.ip_columns || ('where ' || w.only_where) || ('sensor: ' || w.sensor)) WITH ORDINALITY u(c, n) WHERE u.c IS NOT NULL) AS arguments,
            -- What follows the time in a call.
-           concat(CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END, w.only_argument) AS further, w.only_argument,
-           format('SELECT %s.attach_ip_source(%L, %L, %L%s%s);', '@extschema@', s.tbl::text, s.ip_columns, w.observed_at,
-                  CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END, w.only_argument) AS attach
+           concat(CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END, w.only_argument) AS further, w.only_argument, w.rows_since_time,
+           coalesce((SELECT m.call FROM unnest($4, $5) m(tbl, call) WHERE m.tbl = s.tbl::oid),
+                    format('SELECT %s.attach_ip_source(%L, %L, %L%s%s);', '@extschema@', s.tbl::text, s.ip_columns, w.observed_at,
+                           CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END, w.only_argument)) AS attach
     FROM @extschema@.ip_source s LEFT JOIN pg_class c ON c.oid = s.tbl,
          -- Columns that are not there until the extension is updated.
-         LATERAL (SELECT j.only_where, j.sensor,
+         LATERAL (SELECT j.only_where, j.sensor, j.rows_since_time,
                          concat(CASE WHEN j.only_where IS NOT NULL THEN format(', only_where => %L', j.only_where) END,
                                 CASE WHEN j.sensor IS NOT NULL THEN format(', sensor => %L', j.sensor) END) AS only_argument,
                          coalesce(j.observed_path, s.observed_at::text) || coalesce('@' || s.observed_zone, '') AS observed_at
-                  FROM jsonb_to_record(to_jsonb(s)) AS j(only_where text, observed_path text, sensor text)) w),
+                  FROM jsonb_to_record(to_jsonb(s)) AS j(only_where text, observed_path text, sensor text, rows_since_time bigint)) w),
 family(root, tbl) AS (
     SELECT s.tbl, s.tbl FROM source s WHERE s.relkind IS NOT NULL
     UNION
@@ -142,17 +144,28 @@ FROM source s JOIN pg_attribute a ON a.attrelid = s.tbl AND a.attname = ANY (s.i
 WHERE s.reltuples > 1000000
   AND NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = s.tbl AND x.indkey[0] = a.attnum AND x.indisvalid AND x.indpred IS NULL)
 UNION ALL
--- A long silence is one that is far longer than the silences between addresses were so far.
-SELECT 'addresses', 'warning',
-       format(CASE WHEN s.observations = 0 THEN '%s is attached, but none of its %s rows held an address%s.'
-                   ELSE '%s is attached, and its last %s rows held no address%s.' END,
-              s.tbl, s.rows_since_address, coalesce(': ' || s.unreadable_reason, '')),
+-- What should stand in rows, and does not.
+SELECT x.check_name, 'warning', x.detail,
        -- Where the inventory is distributed, nothing is taken back, and what was counted would be counted again.
        format(CASE WHEN c.oid = ANY ($1) OR i.is_distributed AND s.observations > 0
-                   THEN 'SELECT %1$s.detach_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s);  -- %6$sreplace these by the columns or JSON paths that hold addresses'
-                   ELSE 'SELECT %1$s.%7$s(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s); SELECT %1$s.populate_ip_inventory(%2$L);  -- replace these by the columns or JSON paths that hold addresses' END,
+                   THEN 'SELECT %1$s.detach_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s);  -- %6$s%8$s'
+                   ELSE 'SELECT %1$s.%7$s(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s); SELECT %1$s.populate_ip_inventory(%2$L);  -- %8$s' END,
               '@extschema@', s.tbl::text, s.ip_columns, w.observed_at, w.further, CASE WHEN $3 AND c.oid = ANY ($1) THEN 'on the coordinator; ' END,
-              CASE WHEN i.is_distributed THEN 'detach_ip_source' ELSE 'forget_ip_source' END)
+              CASE WHEN i.is_distributed THEN 'detach_ip_source' ELSE 'forget_ip_source' END, x.cure)
 FROM (SELECT coalesce(to_regclass('@extschema@.ip_inventory')::oid = ANY ($1), false) AS is_distributed) i CROSS JOIN @extschema@.ip_source s JOIN source w ON w.tbl = s.tbl JOIN pg_class c ON c.oid = s.tbl
-WHERE s.observations = 0 AND s.rows_since_address > 0
-   OR s.rows_since_address > 1000 + 10.0 * s.rows_seen / greatest(s.observations, 1)
+CROSS JOIN LATERAL (
+    SELECT 'addresses',
+           format(CASE WHEN s.observations = 0 THEN '%s is attached, but none of its %s rows held an address%s.'
+                       ELSE '%s is attached, and its last %s rows held no address%s.' END,
+                  s.tbl, s.rows_since_address, coalesce(': ' || s.unreadable_reason, '')),
+           'replace these by the columns or JSON paths that hold addresses'
+    -- A long silence is one that is far longer than the silences between addresses were so far.
+    WHERE s.observations = 0 AND s.rows_since_address > 0
+       OR s.rows_since_address > 1000 + 10.0 * s.rows_seen / greatest(s.observations, 1)
+    UNION ALL
+    SELECT 'times',
+           format('Nearly none of the last %s rows of %s had a time that could be read, and the time of the insert stands in%s.',
+                  w.rows_since_time, s.tbl, coalesce(': ' || substring(s.unreadable_reason, '^observed_at: (.*)$'), '')),
+           concat('replace observed_at by the column or JSON path that holds the time',
+                  ', or, where these times are right, set asn_inventory.' || substring(s.unreadable_reason, '^observed_at: .*asn_inventory.(event_time_[a-z]+) ') || ' first')
+    WHERE w.rows_since_time >= 10) x(check_name, detail, cure)

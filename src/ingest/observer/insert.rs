@@ -117,7 +117,7 @@ unsafe fn observe(
 fn is_moved(watch: &Watch, now: Running) -> bool {
     match now {
         Running::Either => running::only_moves(&watch.line),
-        Running::Unknown => watch.line.len() > 1 && apply::moves_rows(),
+        Running::Unknown => watch.line.len() > 1 && (apply::moves_rows() || running::only_moves_unseen(&watch.line)),
         Running::Inserts | Running::Updates => false,
     }
 }

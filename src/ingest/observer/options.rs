@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::mem::offset_of;
 
 use enrich::condition::Condition;
-use enrich::selector::{Reading, Selector, mistake};
+use enrich::selector::{Origins, Reads, Selector, mistake};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
@@ -16,6 +16,7 @@ use crate::ingest::sensor::Sensor;
 use crate::pg::datum;
 use crate::pg::encoding::from_server;
 use crate::pg::errors::bad_value;
+use crate::pg::shape;
 
 /// The options of an index.
 #[derive(Debug, Default)]
@@ -118,6 +119,23 @@ pub unsafe fn of(index: &pg_sys::RelationData) -> Options {
     }
 }
 
+/// What an index reads of a row by these arguments.
+///
+/// # Safety
+/// As [`of`].
+pub unsafe fn reads(index: &pg_sys::RelationData, arguments: &Arguments) -> Reads {
+    // SAFETY: an index has a row in pg_index, and as many columns as that says.
+    let origins = unsafe {
+        let form = &*index.rd_index;
+        let number = |at: i16| *form.indkey.values.as_ptr().add(at as usize);
+        let has_expression = (0..form.indnatts).any(|at| number(at) == 0);
+        let expressions = if has_expression { shape::expressions(index) } else { String::new() };
+        Origins::new((0..form.indnatts).map(|at| (name(index, at + 1), number(at))), &expressions)
+    };
+    let Arguments { observed_at, selectors, only_where, sensor } = arguments;
+    Reads::new(&origins, selectors, observed_at.as_deref(), only_where.as_deref(), sensor.as_deref())
+}
+
 /// The names of the key columns, each as a selector.
 ///
 /// # Safety
@@ -125,9 +143,8 @@ pub unsafe fn of(index: &pg_sys::RelationData) -> Options {
 unsafe fn keys(index: &pg_sys::RelationData) -> Vec<String> {
     // SAFETY: an index has a row in pg_index, and as many columns as that says.
     let count = unsafe { (*index.rd_index).indnkeyatts };
-    let plain = |column| Selector { column, path: Vec::new(), reading: Reading::Address }.to_string();
     // SAFETY: see above.
-    (1..=count).map(|number| plain(unsafe { name(index, number) })).collect()
+    (1..=count).map(|number| Selector::whole(unsafe { name(index, number) }).to_string()).collect()
 }
 
 /// The name of a column of an index, from 1: that of the table's column when the index was made.

@@ -42,7 +42,8 @@ pub struct Watch {
     pub schema: pg_sys::Oid,
     /// What is read of a row.
     pub plan: Rc<Plan>,
-    /// A hash of that: while one index replaces another (REINDEX CONCURRENTLY), a row may come to both.
+    /// A hash of that, for other indexes of the same table: a row comes to all of them, and while one replaces another (REINDEX
+    /// CONCURRENTLY) to both.
     pub read: u64,
     /// The table has no other index of this access method.
     pub is_alone: bool,
@@ -104,7 +105,8 @@ unsafe fn find(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
 unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Option<Watch> {
     // SAFETY: see `of`.
     let Options { arguments, replica } = unsafe { options::of(index) };
-    let read = BuildHasherDefault::<DefaultHasher>::default().hash_one(&arguments);
+    // SAFETY: see `of`.
+    let read = BuildHasherDefault::<DefaultHasher>::default().hash_one(unsafe { options::reads(index, &arguments) });
     // The plan first: from then on this session hears of changes.
     // SAFETY: the rows that come to an index are described by it.
     let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || arguments, || None) };
