@@ -534,18 +534,18 @@ fn times_that_cannot_be_read_are_named_until_the_path_is_right() {
     // However many rows had one before: what counts is how the table is read now.
     let (table, since) = ("by_trigger", "SELECT rows_since_time FROM ip_source WHERE tbl = 'by_trigger'::regclass");
     patient.sql("SELECT attach_ip_source('by_trigger', ARRAY['payload->>ip'], 'payload->>at')");
-    insert(table, 12, "'2026-01-06'");
-    patient.wait(since, "12");
+    insert(table, 120, "'2026-01-06'");
+    patient.wait(since, "120");
     assert!(patient.said("times").contains("no key \"at\""), "{}", patient.said("times"));
     patient.sql("SELECT attach_ip_source('by_trigger', ARRAY['payload->>ip'], 'payload->>timestamp')");
     assert_eq!(patient.lines(&since.replace("rows_since_time", "rows_since_time, unreadable_reason")), ["0|"]);
     assert_eq!(patient.trouble(), [""; 0]);
     // Some among many are nothing, and those that are not believed have another cure.
     insert(table, 500, "CASE WHEN n % 3 = 0 THEN 'soon' ELSE '2026-01-06' END");
-    patient.wait("SELECT unparsable FROM ip_source WHERE tbl = 'by_trigger'::regclass", "178");
+    patient.wait("SELECT unparsable FROM ip_source WHERE tbl = 'by_trigger'::regclass", "286");
     assert_eq!(patient.trouble(), [""; 0]);
-    insert(table, 50, "'1999-01-06'");
-    patient.wait(since, "50");
+    insert(table, 150, "'1999-01-06'");
+    patient.wait(since, "150");
     assert!(
         patient.remedy("times").ends_with("set asn_inventory.event_time_back first"),
         "{}",
@@ -575,6 +575,9 @@ fn times_of_rows_that_are_events_are_what_counts() {
     assert_eq!(patient.trouble(), ["times|warning"]);
     patient.sql(r#"INSERT INTO j VALUES ('{"ip":"8.9.1.1","kind":"login","at":"2026-01-05"}')"#);
     patient.wait("SELECT rows_since_time FROM ip_source", "0");
+    insert("login", 50);
+    patient.wait("SELECT rows_since_time FROM ip_source", "50");
+    assert_eq!(patient.trouble(), [""; 0], "where some events have a time, others follow each other");
 }
 
 #[test]
@@ -606,15 +609,21 @@ fn a_sensor_that_no_row_has_is_named_until_the_path_is_right() {
             assert_eq!(patient.trouble(), [""; 0], "{table}");
         }
     }
-    // A column, and a name now and then.
+    // A column, and a name now and then. What came before the column was named says nothing.
     patient.sql(
-        "CREATE TABLE e (ip inet, hp text); SELECT attach_ip_source('e', '{ip}', sensor => 'hp');
-         INSERT INTO e SELECT '8.9.3.0'::inet + n, CASE WHEN n % 2 = 0 THEN '' END FROM generate_series(1, 130) n",
+        "CREATE TABLE e (ip inet, hp text); SELECT attach_ip_source('e', '{ip}');
+         INSERT INTO e SELECT '8.9.4.0'::inet + n, 'a' FROM generate_series(1, 110) n",
     );
-    patient.wait("SELECT observations FROM ip_source WHERE tbl = 'e'::regclass", "130");
+    patient.wait("SELECT observations FROM ip_source WHERE tbl = 'e'::regclass", "110");
+    patient.sql("SELECT attach_ip_source('e', '{ip}', sensor => 'hp')");
+    assert_eq!(patient.trouble(), [""; 0]);
+    patient.sql(
+        "INSERT INTO e SELECT '8.9.3.0'::inet + n, CASE WHEN n % 2 = 0 THEN '' END FROM generate_series(1, 130) n",
+    );
+    patient.wait("SELECT observations FROM ip_source WHERE tbl = 'e'::regclass", "240");
     let said = patient.said("sensors");
-    assert_eq!(said, "warning|None of the 130 observations of public.e names a sensor: an empty text.");
+    assert_eq!(said, "warning|None of the 240 observations of public.e names a sensor: an empty text.");
     patient.sql("INSERT INTO e VALUES ('8.9.3.1', 'a')");
-    patient.wait("SELECT observations FROM ip_source WHERE tbl = 'e'::regclass", "131");
+    patient.wait("SELECT observations FROM ip_source WHERE tbl = 'e'::regclass", "241");
     assert_eq!(patient.trouble(), [""; 0]);
 }

@@ -179,19 +179,18 @@ fn a_server_that_is_killed_loses_and_repeats_nothing() {
                 let now = now.and_then(|rows| rows[0][0].clone()?.parse::<u32>().ok());
                 now.is_some_and(|now| now >= (before + 7).min(2 * batches))
             });
-            let kill = || match cluster.pid_of("client backend").filter(|_| round % 2 == 0) {
-                // It may have ended meanwhile: then another one is looked for below.
+            match cluster.pid_of("client backend").filter(|_| round % 2 == 0) {
+                // It may have ended meanwhile.
                 Some(session) => drop(cluster.signal(session, libc::SIGKILL)),
                 None => cluster.kill9(wait_for_worker(cluster)),
-            };
-            kill();
+            }
             let mut looks = 0;
             wait_until("the crash to be noticed", || {
                 looks += 1;
                 let noticed = cluster.log().matches("all server processes terminated").count() >= round as usize;
-                // A session may have ended by itself at that moment.
+                // A session may have ended by itself at that moment, and be the last one.
                 if !noticed && looks % 100 == 0 && cluster.try_sql("postgres", "SELECT").is_ok() {
-                    kill();
+                    cluster.kill9(wait_for_worker(cluster));
                 }
                 noticed
             });

@@ -196,7 +196,8 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
         check_owner(table, "Attaching and detaching change the table's triggers.");
     }
     let is_whole = match counts {
-        Counts::Stay => detached::is_whole(schema, table),
+        // What is counted in memory still, above a savepoint, would come into the queue later.
+        Counts::Stay => counted::hand_in() && detached::is_whole(schema, table),
         // Nothing is left of it.
         Counts::TakenBack => true,
     };
@@ -218,7 +219,8 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     let quiet = Settings::without_triggers();
     let since = source::since(schema, table);
     let unseen = part::unseen(schema, table, counts);
-    let is_unnoted = matches!(counts, Counts::TakenBack) || detached::is_unnoted(schema, table, &own);
+    let is_unnoted = matches!(counts, Counts::TakenBack)
+        || detached::is_unnoted(schema, table, &own) && !waiting::has_rows_of(schema, &own);
     // A later attach is another one.
     source_part::forget_root(schema, table);
     let known = source::detach(schema, table);

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 
 use super::absorb;
 use super::take_back::{refuse_leftovers, take_back};
-use crate::inventory::{detached, places, source, source_part};
+use crate::inventory::{detached, source_part};
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::errors::not_ready;
 use crate::pg::tx;
@@ -23,23 +23,13 @@ pub fn is_unnoted(schema: &Schema, table: pg_sys::Oid, own: &[pg_sys::Oid]) -> b
         && source_part::notes_of(schema, table).iter().all(|note| relation_name(note.table).is_none())
 }
 
-/// Takes back what a table had added each time before it was detached, and what was queued then. The table is locked, neither it
-/// nor one above it is attached, and nobody else absorbs.
-pub fn forget(schema: &Schema, table: pg_sys::Oid, members: &[pg_sys::Oid]) -> i64 {
+/// Takes back what a table had added each time before it was detached. The table is locked, neither it nor one above it is attached,
+/// and nobody else absorbs.
+pub fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     absorb::absorb_all(schema, usize::MAX);
     refuse_leftovers(schema);
-    let mut places = detached::numbers_of(schema, table);
-    // Where nothing was absorbed before, what was queued made a place of its own.
-    if places.is_empty() && places::numbers_of(schema, &[table]).is_empty() {
-        refuse(schema, table);
-    }
-    // Of one that counts for another table, or did, and has a note on that, nothing is this one's.
-    let mut own = source::own(schema, table, members);
-    let others = source::roots(schema, &own);
-    let noted = source_part::parts(schema, &own);
-    own.retain(|member| !others.contains_key(member) && noted.iter().all(|(table, ..)| table != member));
-    places.extend(places::numbers_of(schema, &own));
-    if detached::have_left_out(schema, &places) {
+    let places = detached::numbers_of(schema, table);
+    if places.is_empty() || detached::have_left_out(schema, &places) {
         refuse(schema, table);
     }
     take_back(schema, &places)
@@ -55,7 +45,7 @@ fn refuse(schema: &Schema, table: pg_sys::Oid) -> ! {
     }
     not_ready(
         format!("table \"{}\" is not attached, and nothing was taken back", plain_name(table)),
-        "What a table of this name had added before it was detached is not told by its sightings alone, and stays.",
+        "What a table of this name had added before it was detached is not told by its sightings alone, or waited in the queue then, and stays.",
         "Attach it without populate_ip_inventory(), which would count its rows once more.",
     );
 }

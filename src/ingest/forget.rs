@@ -69,7 +69,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     absorb::lock(true);
     let quiet = Settings::without_triggers();
     if source::root(schema, table).is_none() {
-        return detached::forget(schema, table, &members);
+        return detached::forget(schema, table);
     }
     let source = Source::lock(schema, table);
     if !source.is_root() {

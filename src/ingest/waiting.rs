@@ -17,6 +17,7 @@ use crate::pg::argument;
 use crate::pg::catalog::{Schema, Turn};
 use crate::pg::errors::raise;
 use crate::pg::patience;
+use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
 
@@ -84,6 +85,13 @@ pub fn has_leftovers(schema: &Schema) -> bool {
         schema.name
     );
     sql.returning(&left, &[]).get::<bool>(0, 1) == Some(true)
+}
+
+/// Whether rows of some tables, which are locked, wait to be absorbed.
+pub fn has_rows_of(schema: &Schema, tables: &[pg_sys::Oid]) -> bool {
+    let sql = Sql::on(schema, c"ip_observation");
+    let query = format!("SELECT EXISTS (SELECT FROM {}.ip_observation WHERE source::oid = ANY ($1))", schema.name);
+    with_latest_snapshot(|| sql.returning(&query, &[argument::oids(tables)]).get::<bool>(0, 1)) == Some(true)
 }
 
 /// Counts that wait only for the table are removed with it. They are deleted below SQL, as in absorbing: if the queue

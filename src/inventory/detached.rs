@@ -7,11 +7,13 @@ use super::places::{are_everywhere, is_there};
 use crate::pg::argument;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::sql::Sql;
+use crate::settings;
 
 /// Whether all that an attached table has added stands in its sightings. Counts that still wait for the table's own row are there
 /// already. Reads all sightings.
 pub fn is_whole(schema: &Schema, table: pg_sys::Oid) -> bool {
-    if !is_there(schema) || are_everywhere(schema) {
+    // Switched off, what is still to come would be in none.
+    if !is_there(schema) || are_everywhere(schema) || settings::sightings_max_size() == 0 {
         return false;
     }
     let sql = Sql::on_all(schema, &[c"ip_sighting", c"ip_sighting_source", c"ip_source"]);

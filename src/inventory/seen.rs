@@ -36,14 +36,14 @@ impl Seen {
 /// Subtracts from addresses what some places saw, and removes those that nothing is left of, unless a foreign key may name them;
 /// returns how much that was. An address that was only asked about stays.
 ///
-/// What others saw stays as well. Of an address that was deleted, and has come again, nothing tells who saw what since: it loses what
+/// What others saw stays as well, but for temporary tables, which have one place together. Of an address that was deleted, and has come again, nothing tells who saw what since: it loses what
 /// it has beyond the sightings of those that may have seen it since. `has_sightings`: there is a table of them.
 pub fn subtract(schema: &Schema, batch: &[(IpAddr, i64)], places: &[i32], has_sightings: bool) -> i64 {
     pgrx::check_for_interrupts!();
     let settings = Settings::rows_are_fetched();
     settings.set(c"lock_timeout", c"5s");
     let sql = match has_sightings {
-        true => Sql::on_all(schema, &[c"ip_inventory", c"ip_sighting"]),
+        true => Sql::on_all(schema, &[c"ip_inventory", c"ip_sighting", c"ip_sighting_source"]),
         false => Sql::on(schema, c"ip_inventory"),
     };
     let others = match has_sightings {
@@ -51,6 +51,7 @@ pub fn subtract(schema: &Schema, batch: &[(IpAddr, i64)], places: &[i32], has_si
             "SELECT s.ip_address AS ip, sum(s.observation_count) AS n
              FROM {0}.ip_sighting s JOIN {0}.ip_inventory k ON k.ip_address = s.ip_address
              WHERE s.ip_address = ANY ($1) AND k.ip_address = ANY ($1) AND s.source_id <> ALL ($3)
+                 AND s.source_id NOT IN (SELECT l.id FROM {0}.ip_sighting_source l WHERE l.tbl IS NULL AND l.attached AND l.name = '(no table)')
                  AND s.last_seen_at >= k.first_seen_at GROUP BY 1",
             schema.name
         ),

@@ -26,6 +26,8 @@ struct Source {
     name: String,
     /// An index observes it.
     has_index: bool,
+    /// An index that observes it reads an expression, which has a name in `ip_source` that is no column's.
+    has_expression: bool,
     /// Columns that this reads were renamed since. They have their present names here, and others in `ip_source`.
     is_renamed: bool,
     selectors: Vec<String>,
@@ -50,6 +52,10 @@ struct Column {
 /// Why such a column is not observed.
 const VIRTUAL: &str = "it is a virtual generated column, which new rows do not hold";
 
+/// Said where no call makes an index as the others of the table are.
+const BY_HAND: &str =
+    "-- make the index that is missing or wrong as the one that reads: CREATE INDEX ON … USING ip_observer (…)";
+
 /// How a table can be observed.
 struct Mended {
     /// What cannot be read any more, and why.
@@ -72,7 +78,8 @@ pub fn calls(schema: &Schema) -> [Argument; 2] {
         let mended = source.mended(schema);
         if source.is_renamed || !mended.told.is_empty() {
             tables.push(source.table);
-            calls.push(mended.call);
+            // To attach by the columns alone would take the index off.
+            calls.push(if source.has_expression { BY_HAND.to_owned() } else { mended.call });
         }
     }
     [argument::oids(&tables), argument::texts(&calls)]
@@ -103,7 +110,7 @@ fn sources(schema: &Schema) -> Vec<Source> {
                     pg_catalog.max(pg_catalog.to_jsonb(s)->>'sensor'),
                     pg_catalog.array_agg(a.attgenerated::pg_catalog.text ORDER BY a.attnum), s.tbl::pg_catalog.oid,
                     pg_catalog.max(s.method) = 'index' AND EXISTS (SELECT FROM observer o WHERE o.indrelid = s.tbl AND o.indisvalid),
-                    r.was, r.now
+                    r.was, r.now, EXISTS (SELECT FROM observer o WHERE o.indrelid = s.tbl AND 0 = ANY (o.indkey))
              FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
                   LEFT JOIN renamed r ON r.indrelid = s.tbl AND s.method = 'index'
              GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone, r.was, r.now",
@@ -125,6 +132,7 @@ fn sources(schema: &Schema) -> Vec<Source> {
                 table: found.get(row, 13).unwrap_or(pg_sys::InvalidOid),
                 name: found.text(row, 1).unwrap_or_default(),
                 has_index: found.get(row, 14) == Some(true),
+                has_expression: found.get(row, 17) == Some(true),
                 is_renamed: false,
                 selectors: texts(2),
                 observed_at: found.text(row, 3).map(|column| EventTime {

@@ -18,4 +18,5 @@ CROSS JOIN LATERAL (
     -- The nodes of a cluster know a table by its name.
     SELECT bool_or(l.sensor <> '') AS has_any FROM @extschema@.ip_sighting_source l
     WHERE l.tbl = s.tbl OR l.tbl IS NULL AND l.attached AND split_part(l.name, ' (node ', 1) = format('%I.%I', n.nspname, c.relname)) named
-WHERE s.sensor IS NOT NULL AND s.observations >= 100 AND NOT named.has_any
+-- What was observed before the sensor was named has none: the reason says that rows were read by it since.
+WHERE s.sensor IS NOT NULL AND s.observations >= 100 AND s.unreadable_reason LIKE 'sensor: %' AND NOT named.has_any

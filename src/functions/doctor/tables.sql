@@ -168,4 +168,6 @@ CROSS JOIN LATERAL (
                   w.rows_since_time, s.tbl, coalesce(': ' || substring(s.unreadable_reason, '^observed_at: (.*)$'), '')),
            concat('replace observed_at by the column or JSON path that holds the time',
                   ', or, where these times are right, set asn_inventory.' || substring(s.unreadable_reason, '^observed_at: .*asn_inventory.(event_time_[a-z]+) ') || ' first')
-    WHERE w.rows_since_time >= 10) x(check_name, detail, cure)
+    -- None so far; or far more in a row than where only some events have a time.
+    WHERE w.rows_since_time >= 10 AND w.rows_since_time >= s.observations
+       OR w.rows_since_time >= greatest(100, least(1000, 20.0 * s.rows_seen / greatest(s.rows_seen - s.unparsable, 1)))) x(check_name, detail, cure)

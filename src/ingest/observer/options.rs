@@ -142,9 +142,14 @@ pub unsafe fn reads(index: &pg_sys::RelationData, arguments: &Arguments) -> Read
 /// As [`of`].
 unsafe fn keys(index: &pg_sys::RelationData) -> Vec<String> {
     // SAFETY: an index has a row in pg_index, and as many columns as that says.
-    let count = unsafe { (*index.rd_index).indnkeyatts };
-    // SAFETY: see above.
-    (1..=count).map(|number| Selector::whole(unsafe { name(index, number) }).to_string()).collect()
+    unsafe {
+        let form = &*index.rd_index;
+        let column = |at: i16| *form.indkey.values.as_ptr().add(at as usize);
+        // A column that is named twice is read once. The number of an expression is 0.
+        let is_again = |at: i16| column(at) != 0 && (0..at).any(|before| column(before) == column(at));
+        let keys = (0..form.indnkeyatts).filter(|at| !is_again(*at));
+        keys.map(|at| Selector::whole(name(index, at + 1)).to_string()).collect()
+    }
 }
 
 /// The name of a column of an index, from 1: that of the table's column when the index was made.
