@@ -22,8 +22,8 @@ use crate::inventory::places::TABLES;
 use crate::inventory::seen::Seen;
 use crate::inventory::seen_by;
 use crate::inventory::sighting;
-use crate::inventory::source;
-use crate::inventory::source::{Counted, Unreadable};
+use crate::inventory::source_count;
+use crate::inventory::source_count::{Counted, Unreadable};
 use crate::inventory::store::Writer;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, Turn};
@@ -298,7 +298,7 @@ fn count_sources(
     let mut held = Vec::new();
     let result = tx::attempt(|| {
         for (table, counted) in sources {
-            if !source::count(schema, pg_sys::Oid::from(*table), counted, unread.get(table)) {
+            if !source_count::count(schema, pg_sys::Oid::from(*table), counted, unread.get(table)) {
                 held.push((*table, *counted));
             }
         }

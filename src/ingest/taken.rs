@@ -15,7 +15,7 @@ use crate::inventory::seen::Seen;
 use crate::inventory::seen_by;
 use crate::inventory::seen_by::Sighted;
 use crate::inventory::source;
-use crate::inventory::source::{Counted, Unreadable};
+use crate::inventory::source_count::{Counted, Unreadable};
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::{errors, time, tx};

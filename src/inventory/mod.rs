@@ -16,7 +16,7 @@
 //! | [`fold`] | one row for an IPv4 address and its IPv4-mapped form |
 //! | [`known`] | which addresses have a row, and their states |
 //! | [`runs`] | jobs that ended |
-//! | [`source`] | attached tables |
+//! | [`source`], [`source_count`] | attached tables, and what they have added |
 //! | [`meant`] | paths of theirs that look like SQL |
 //! | [`source_part`] | notes on those below them |
 //! | [`source_nodes`] | the same notes on the workers of a cluster |
@@ -57,6 +57,7 @@ pub mod seen_by;
 pub mod shared_files;
 pub mod sighting;
 pub mod source;
+pub mod source_count;
 pub mod source_nodes;
 pub mod source_part;
 pub mod store;
