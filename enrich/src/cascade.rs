@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::address::{classify, effective};
-use crate::maxmind::{Databases, Flags};
+use crate::maxmind::Databases;
 use crate::record::{Enrichment, Status};
 use crate::source::Source;
 
@@ -43,11 +43,11 @@ pub fn is_secret(never_ask: &[IpNetwork], ip: IpAddr) -> bool {
     !never_ask.is_empty() && (inside(ip) || inside(effective(ip)))
 }
 
-/// The offline answer about `ip`: its class, the lists that hold it, and MaxMind's answer. A private network may be in a
-/// list as well. The network sources are outside the question
-/// (`None`).
+/// The offline answer about `ip`: its class, the lists that hold it with the flags that they stand for, and MaxMind's answer.
+/// A private network may be in a list as well. The network sources are outside the question (`None`).
 pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
     let class = classify(ip);
+    let lists = databases.lists().held(ip);
     let mut record = Enrichment {
         ip,
         class,
@@ -64,9 +64,9 @@ pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
         accuracy_radius_km: None,
         time_zone: None,
         registered_country_code: None,
-        flags: Flags::NONE,
+        flags: lists.flags(),
         connection_type: None,
-        lists: databases.lists().held(ip),
+        lists,
         maxmind_status: Status::Skipped,
         cymru_status: None,
         greynoise_status: None,
@@ -98,7 +98,7 @@ pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
         record.registered_country_code = place.registered_country_code;
     }
     if let Some(traits) = answer.traits {
-        record.flags = traits.flags;
+        record.flags = record.flags | traits.flags;
         record.connection_type = traits.connection_type;
     }
     record

@@ -94,6 +94,7 @@ mod lifecycle_extension;
 mod lifecycle_prepared;
 mod lifecycle_setups;
 mod lifecycle_template;
+mod lists_flags;
 mod lists_inventory;
 mod lists_large;
 mod lists_lookup;

@@ -31,12 +31,21 @@ struct Open {
     manifest: Manifest,
     /// Counter in shared memory as of when this was opened.
     generation: u64,
+    /// [`settings::answers_set`] as of then.
+    set: u64,
     /// Of the manifest's file, without a counter.
     signature: Option<Signature>,
     looked: Option<Instant>,
     retry: Retry,
     /// The last failure that the session was warned of.
     trouble: String,
+}
+
+impl Open {
+    /// Whether what is open answers otherwise than it would now, though the lists are the same.
+    fn must_reopen(&self) -> bool {
+        self.retry.is_due() || self.set != settings::answers_set()
+    }
 }
 
 thread_local! {
@@ -100,7 +109,7 @@ fn refresh_once() {
 
 #[cold]
 fn refresh() {
-    let (generation, looked, again) = OPEN.with_borrow(|open| (open.generation, open.looked, open.retry.is_due()));
+    let (generation, looked, again) = OPEN.with_borrow(|open| (open.generation, open.looked, open.must_reopen()));
     match shared::lists().filter(|_| shared::launcher_runs()) {
         Some(now) if looked.is_none() || now != generation || again => {
             reopen();
@@ -126,7 +135,7 @@ fn look() {
         trouble("could not import lists of networks", &error);
     }
     let signature = Signature::of(&store().manifest_path()).ok().flatten();
-    if OPEN.with_borrow(|open| open.signature != signature || open.retry.is_due()) {
+    if OPEN.with_borrow(|open| open.signature != signature || open.must_reopen()) {
         reopen();
         OPEN.with_borrow_mut(|open| open.signature = signature);
     }
@@ -145,10 +154,12 @@ fn reopen() {
     let opened = store().open();
     OPEN.with_borrow_mut(|open| {
         open.looked = Some(Instant::now());
+        open.set = settings::answers_set();
         open.retry.note(opened.is_ok());
     });
     match opened {
         Ok((manifest, lists)) => {
+            let lists = lists.meaning(&settings::list_flags());
             ARRAYS.with_borrow_mut(HashMap::clear);
             OPEN.with_borrow_mut(|open| {
                 open.manifest = manifest;

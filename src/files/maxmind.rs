@@ -39,7 +39,7 @@ struct Open {
     manifest: Manifest,
     /// Counter in shared memory as of when this was opened.
     generation: u64,
-    /// [`settings::editions_set`] as of then.
+    /// [`settings::answers_set`] as of then.
     editions: u64,
     /// Of the manifest's file, without a counter.
     signature: Option<Signature>,
@@ -167,7 +167,7 @@ fn refresh() {
 
 impl Open {
     fn is_of_another_list(&self) -> bool {
-        self.editions != settings::editions_set()
+        self.editions != settings::answers_set()
     }
 }
 
@@ -239,7 +239,7 @@ fn trouble(error: &StoreError) {
 
 fn reopen(open: &mut Open, settings: &Settings) {
     open.looked = Some(Instant::now());
-    open.editions = settings::editions_set();
+    open.editions = settings::answers_set();
     let failed: Vec<(String, String, &str)> = match store().open(&settings.maxmind_editions) {
         Ok((manifest, databases, troubles)) => {
             open.manifest = manifest;

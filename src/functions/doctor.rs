@@ -74,7 +74,7 @@ const GROUPS: [Group; 24] = [
             found
         },
     },
-    Group { checks: &["list import", "list directory", "list files"], needs: &[], look: lists::look },
+    Group { checks: &["list import", "list directory", "list files", "list flags"], needs: &[], look: lists::look },
     Group {
         checks: &["mmdb elsewhere"],
         needs: &["mmdb_shared", "mmdb_editions", "network_lists"],

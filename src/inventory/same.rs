@@ -21,6 +21,9 @@ pub struct Stored {
     nulls: Vec<bool>,
 }
 
+/// How MaxMind stands where no file has answered: flags are those of lists.
+pub const UNANSWERED: [Status; 2] = [Status::Unavailable, Status::Skipped];
+
 impl Stored {
     /// For rows described by `desc`. `None` when a column is missing, or of another type.
     ///
@@ -96,9 +99,12 @@ impl Stored {
         self.text(Column::MaxMindStatus) == Some(Status::Pending.as_str().as_bytes())
     }
 
-    /// Whether it has the lists of `record`.
+    /// Whether it has the lists of `record`, and their flags, unless a file has answered once: then flags may be the file's.
     pub fn has_lists_of(&self, record: &Enrichment<'_>) -> bool {
+        let status = self.text(Column::MaxMindStatus);
+        let is_of_lists = UNANSWERED.iter().any(|word| status == Some(word.as_str().as_bytes()));
         self.holds(Column::Lists, record.lists.names().into_iter())
+            && (!is_of_lists || self.holds(Column::Flags, record.flags.names()))
     }
 
     /// Whether writing `record` would change nothing.

@@ -24,6 +24,7 @@ use super::due;
 use super::due::Place;
 use super::heap;
 use super::row;
+use super::same::UNANSWERED;
 use super::seen::Seen;
 use crate::pg::argument;
 use crate::pg::catalog::Schema;
@@ -109,12 +110,16 @@ fn update_sql(schema: &Schema, policy: &Policy, count: usize, fetched: &str) -> 
     )
 }
 
-/// The same where there is no file: nothing is known but which lists hold an address. What files said that are gone now,
-/// and what users wrote, stays.
+/// The same where there is no file: nothing is known but which lists hold an address, and their flags. What files said that
+/// are gone now, and what users wrote, stays.
 fn update_lists_sql(schema: &Schema, count: usize, fetched: &str) -> String {
+    let unanswered = UNANSWERED.map(|status| status.as_str()).join(",");
+    let flags = format!("CASE WHEN i.maxmind_status = ANY ('{{{unanswered}}}') THEN r.flags ELSE i.flags END");
     format!(
-        "UPDATE {s}.ip_inventory i SET lists = r.lists FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
-         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip AND i.lists IS DISTINCT FROM r.lists
+        "UPDATE {s}.ip_inventory i SET lists = r.lists, flags = {flags}
+         FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
+         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip
+           AND (i.lists IS DISTINCT FROM r.lists OR i.flags IS DISTINCT FROM {flags})
            AND i.maxmind_status <> 'pending' AND $2 IS NOT NULL",
         s = schema.name,
         names = columns::names(count),

@@ -23,6 +23,7 @@ pub use server::may_read_secret_settings;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use enrich::lists::ListFlags;
 use enrich::maxmind::{Edition, Language};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
@@ -34,6 +35,7 @@ static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
 static MMDB_LANGUAGE: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c"en"));
 static LISTS_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
+static LIST_FLAGS: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FOLD_IPV4_MAPPED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
@@ -124,9 +126,14 @@ pub fn share_files() -> ShareFiles {
     SHARE_FILES.get()
 }
 
-/// Grows when the list of editions is set: the open files may be of another list. Cheap enough for a check in each
-/// statement.
-pub fn editions_set() -> u64 {
+/// The flags that lists of networks stand for.
+pub fn list_flags() -> ListFlags {
+    ListFlags::parse(&text(&LIST_FLAGS)).unwrap_or_default()
+}
+
+/// Grows when the list of editions or the flags of lists are set: what is open may answer otherwise. Cheap enough for a check
+/// in each statement.
+pub fn answers_set() -> u64 {
     texts::times_set()
 }
 
@@ -149,6 +156,14 @@ pub fn define() {
         &MAXMIND_EDITIONS,
         GucFlags::default(),
         Some(texts::check_editions),
+    ));
+    texts::define_counted(&(
+        c"asn_inventory.list_flags",
+        c"Flags of the addresses in lists of networks: list=flag, comma separated, such as aws=hosting.",
+        c"They stand beside the flags that mmdb files give; a list with several flags is named once for each.",
+        &LIST_FLAGS,
+        GucFlags::default(),
+        Some(texts::check_list_flags),
     ));
     texts::define_texts(&[(
         c"asn_inventory.mmdb_language",

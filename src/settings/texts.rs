@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use enrich::lists::ListFlags;
 use enrich::maxmind::download::Site;
 use enrich::maxmind::{Edition, Language};
 use enrich::proxy;
@@ -66,7 +67,7 @@ unsafe extern "C-unwind" fn count(_value: *const c_char, _extra: *mut c_void) {
     TIMES_SET.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How often the setting of [`define_counted`] was set in this process.
+/// How often a setting of [`define_counted`] was set in this process.
 pub fn times_set() -> u64 {
     TIMES_SET.load(Ordering::Relaxed)
 }
@@ -116,6 +117,7 @@ macro_rules! check {
 }
 
 check!(check_editions, |text| Edition::list(text).map(drop).map_err(|error| error.to_string()));
+check!(check_list_flags, |text| ListFlags::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_language, |text| Language::new(text).map(drop).map_err(|error| error.to_string()));
 check!(check_servers, |text| servers(text).map(drop));
 check!(check_networks, |text| networks(text).map(drop));

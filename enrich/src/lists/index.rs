@@ -133,6 +133,16 @@ impl Index {
         u32_at(bytes.get(self.sets_v6.clone())?, base)
     }
 
+    /// How many sets of lists there are, the empty one among them.
+    pub fn sets(&self) -> usize {
+        (self.members_from.len() / 4).saturating_sub(1)
+    }
+
+    /// All lists, in ascending order: their numbers are their places.
+    pub fn all_names<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = &'a str> {
+        (0..).map_while(|list| self.name(bytes, list))
+    }
+
     /// The names of the lists, in ascending order.
     pub fn names<'a>(&self, bytes: &'a [u8], holders: Holders) -> Vec<&'a str> {
         let mut members: Vec<u32> = self.members(bytes, holders.0).collect();
@@ -144,7 +154,8 @@ impl Index {
         members.into_iter().filter_map(|list| self.name(bytes, list)).collect()
     }
 
-    fn members<'a>(&self, bytes: &'a [u8], set: u32) -> impl Iterator<Item = u32> + 'a {
+    /// The numbers of a set's lists, ascending.
+    pub fn members<'a>(&self, bytes: &'a [u8], set: u32) -> impl Iterator<Item = u32> + 'a {
         let part = || {
             let from = bytes.get(self.members_from.clone())?;
             let (from, to) = (u32_at(from, set as usize)? as usize, u32_at(from, set as usize + 1)? as usize);

@@ -9,12 +9,14 @@
 //! | [`directory`] | which files of the operator are lists |
 //! | [`store`], [`manifest`] | import, refusal, what answers |
 //! | `open` | the lists that answer |
+//! | `meaning` | the flags that lists stand for |
 //! | [`spread`] | whether two servers have the same |
 
 pub mod directory;
 pub mod index;
 mod json;
 pub mod manifest;
+mod meaning;
 mod open;
 mod parsed;
 pub mod ranges;
@@ -25,6 +27,7 @@ pub mod store;
 mod text;
 
 pub use index::Holders;
+pub use meaning::{BadListFlags, ListFlags};
 pub use open::{Held, Lists};
 pub use parsed::{MOST_ENTRIES, MOST_ENTRIES_V6, Parsed, Room};
 pub use span::{Entry, Span, entry};

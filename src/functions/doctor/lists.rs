@@ -1,4 +1,5 @@
-//! Whether lists of networks answer: their import, the directory that they come from, and files that were refused.
+//! Whether lists of networks answer: their import, the directory that they come from, files that were refused, and flags of
+//! lists that are none.
 
 use std::fs;
 
@@ -14,13 +15,14 @@ use crate::{settings, shared};
 /// Most files that are named.
 const SHOWN: usize = 20;
 
-/// The checks `list import`, `list directory` and `list files`.
+/// The checks `list import`, `list directory`, `list files` and `list flags`.
 pub fn look(schema: &Schema) -> Vec<Finding> {
     let again = format!("SELECT list, file, installed_at, refused FROM {}.network_lists();", schema.name);
     let mut found = Vec::new();
     found.extend(import(&again));
     found.extend(directory());
     found.extend(files(&again));
+    found.extend(flags(&again));
     found
 }
 
@@ -113,4 +115,19 @@ fn files(again: &str) -> Vec<Finding> {
         Some(Finding::new("list files", "ok", format!("{name}: {warning}."), None))
     });
     refused.chain(warned.take(SHOWN)).collect()
+}
+
+/// A name in `asn_inventory.list_flags` that no list has: a typing error would leave addresses without the flag.
+fn flags(again: &str) -> Option<Finding> {
+    let lists = lists::manifest().lists;
+    let flags = settings::list_flags();
+    let unknown: Vec<&str> =
+        flags.lists().filter(|list| lists.get(*list).is_none_or(|l| l.current.is_none())).collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let shown = unknown.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let detail = format!("asn_inventory.list_flags names lists that are not installed: {shown}.");
+    let remedy = format!("{again}  -- correct the setting, or install these lists");
+    Some(Finding::new("list flags", "warning", detail, Some(remedy)))
 }

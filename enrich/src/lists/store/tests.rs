@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use super::files::DRAFT;
 use super::source::parse;
 use super::*;
-use crate::lists::{Room, Unread};
+use crate::lists::{ListFlags, Room, Unread};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -55,6 +55,39 @@ impl Place {
     fn state(&self, list: &str) -> ListState {
         self.store.manifest().unwrap().lists[list].clone()
     }
+}
+
+#[test]
+fn an_address_has_the_flags_of_all_its_lists() {
+    let place = Place::new();
+    place.put("cloud.txt", "1.1.1.0/24\n2002:909:909::/48\n");
+    place.put("six.txt", "2002:909:909::/64\n");
+    place.put("tor.txt", "1.1.1.1\n9.9.9.9\n");
+    place.import();
+    let open = |flags: &str| place.store.open().unwrap().1.meaning(&ListFlags::parse(flags).unwrap());
+    let plain = open("");
+    let lists = open("tor=tor, cloud=hosting, gone=vpn, cloud=anycast");
+    for (ip, flags, names) in [
+        ("1.1.1.1", "tor hosting anycast", 2),
+        ("1.1.1.2", "hosting anycast", 1),
+        ("1.1.2.1", "", 0),
+        ("9.9.9.9", "tor", 1),
+        // It stands for 9.9.9.9.
+        ("2002:909:909::1", "tor hosting anycast", 3),
+        ("2002:909:909:1::1", "tor hosting anycast", 2),
+        ("::1", "", 0),
+    ] {
+        let held = |lists: &Lists| {
+            let held = lists.held(ip.parse().unwrap());
+            (held.flags().names().collect::<Vec<_>>().join(" "), held.names().len())
+        };
+        assert_eq!(held(&lists), (flags.to_owned(), names), "{ip}");
+        assert_eq!(held(&plain), (String::new(), names), "{ip}");
+    }
+    // Lists that say nothing else of any address have the same name.
+    assert_eq!(lists.name(), format!("{} cloud=hosting+anycast tor=tor", plain.name()));
+    assert_eq!(open("gone=vpn").name(), plain.name());
+    assert_eq!(Lists::default().meaning(&ListFlags::parse("tor=tor").unwrap()).name(), "");
 }
 
 #[test]

@@ -60,6 +60,16 @@ impl Flags {
         NAMES.into_iter().filter(move |(flag, _)| self.0 & flag.0 != 0).map(|(_, name)| name)
     }
 
+    /// Every flag.
+    pub fn all() -> Flags {
+        Flags(Flags::SETS as u16 - 1)
+    }
+
+    /// The flag of that name, in upper or lower case.
+    pub fn named(name: &str) -> Option<Flags> {
+        NAMES.into_iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(flag, _)| flag)
+    }
+
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -78,7 +88,7 @@ impl Flags {
 
     /// Of what an index keeps; unknown ones are left out.
     pub(crate) fn of_bits(bits: u16) -> Flags {
-        Flags(bits & (Flags::SETS as u16 - 1))
+        Flags(bits & Flags::all().0)
     }
 }
 
@@ -99,6 +109,8 @@ mod tests {
         assert_eq!(set.names().collect::<Vec<_>>(), ["anonymous", "tor"]);
         assert_eq!(Flags::of_bits(u16::MAX).names().count(), NAMES.len());
         assert_eq!(Flags::of_bits(set.bits()), set);
+        assert!(Flags::all().names().all(|name| Flags::named(name).is_some_and(|flag| flag.names().eq([name]))));
+        assert_eq!(Flags::named("cloud"), None);
         assert!(Flags::NONE.is_empty() && Flags::NONE.names().next().is_none());
     }
 }
