@@ -39,7 +39,8 @@ impl Cluster {
             |(ended, ready)| *ended || *ready,
         );
         if !matches!(up, Ok((false, true))) {
-            panic!("the server is not up; its log ends\n{}", self.log_tail());
+            let left: String = self.children().into_iter().map(where_it_is).collect();
+            panic!("the server is not up; its log ends\n{}\nits processes are\n{left}", self.log_tail());
         }
     }
 
