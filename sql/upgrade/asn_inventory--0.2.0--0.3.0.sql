@@ -202,7 +202,7 @@ COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempt
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'GreyNoise is not asked again before this time';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why GreyNoise is not asked';
 COMMENT ON COLUMN @extschema@.ip_inventory.registered_country_code IS 'country in which the network is registered, ISO 3166-1 alpha-2';
-COMMENT ON COLUMN @extschema@.ip_inventory.flags IS 'what the files say of the address: anonymous, vpn, proxy, residential_proxy, tor, relay, hosting, anycast, satellite, eyeball, business, education, government; null: nothing of these';
+COMMENT ON COLUMN @extschema@.ip_inventory.flags IS 'what files, and lists that stand for a flag, say of the address: anonymous, vpn, proxy, residential_proxy, tor, relay, hosting, anycast, satellite, eyeball, business, education, government; null: nothing of these';
 COMMENT ON COLUMN @extschema@.ip_inventory.connection_type IS 'kind of connection, in the words of the file';
 COMMENT ON COLUMN @extschema@.ip_inventory.lists IS 'lists of networks that hold the address, by name; null: none does';
 COMMENT ON TABLE @extschema@.ip_observation IS 'queue of observed addresses that are not yet absorbed into ip_inventory';
