@@ -77,6 +77,7 @@ mod ingest_index_load;
 mod ingest_index_pairs;
 mod ingest_index_tables;
 mod ingest_json_times;
+mod ingest_left_behind;
 mod ingest_mapped;
 mod ingest_moves;
 mod ingest_others;

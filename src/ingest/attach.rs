@@ -11,6 +11,7 @@ use super::before::Before;
 use super::counted;
 use super::detached;
 use super::family;
+use super::generated;
 use super::install;
 use super::method;
 use super::method::Method;
@@ -105,7 +106,10 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     let sql = Sql::as_caller();
     let members = lock_family(table);
     match method {
-        Method::Trigger => check_routes(table, &members),
+        Method::Trigger => {
+            check_routes(table, &members);
+            generated::check(&sql, table, &generated::columns_of(&arguments, time.as_ref()));
+        }
         Method::Row => check_partition_keys(&sql, &members),
         Method::Index => {}
     }

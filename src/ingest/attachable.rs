@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 use super::arguments::{self, Arguments};
 use super::extract::{Extractor, Misfit, column};
 use super::family;
+use super::generated;
 use super::install;
 use super::install::TRIGGER;
 use super::moment::{Moment, NoMoment};
@@ -93,13 +94,7 @@ pub unsafe fn check_arguments(table: pg_sys::Oid, desc: pg_sys::TupleDesc, argum
 /// # Safety
 /// `desc` must be the descriptor of `table`, or of an index of it.
 unsafe fn check_stored(table: pg_sys::Oid, desc: pg_sys::TupleDesc, arguments: &Arguments, time: Option<&EventTime>) {
-    let condition = arguments.only_where.as_deref().and_then(|text| Condition::parse(text).ok());
-    let selectors = arguments.selectors.iter().filter_map(|text| Some(Selector::parse(text).ok()?.column));
-    let columns = selectors
-        .chain(time.map(|time| time.column.clone()))
-        .chain(condition.into_iter().flat_map(|condition| condition.0).map(|test| test.value.column))
-        .chain(arguments.sensor.as_deref().and_then(|text| Some(Sensor::selector(text)?.column)));
-    for name in columns {
+    for name in generated::columns_of(arguments, time) {
         // SAFETY: see above.
         if column(desc, &name).is_some_and(|attribute| unsafe { shape::is_virtual(desc, attribute) }) {
             raise(

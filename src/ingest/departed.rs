@@ -112,9 +112,10 @@ fn register() {
 }
 
 /// What waits in the queue was observed for the table that they have left. At the commit, since nobody absorbs meanwhile; one that
-/// is prepared leaves it, for the same reason.
+/// is prepared takes its own rows alone, for the same reason.
 fn at_transaction(event: pg_sys::XactEvent::Type) {
-    if event != pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
+    let is_prepared = event == pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE;
+    if !is_prepared && event != pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
         if tx::ends(event) {
             LEFT.take();
         }
@@ -123,8 +124,14 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
     let left = LEFT.take();
     let Some(schema) = (!left.is_empty()).then(Schema::find).flatten() else { return };
     counted::hand_in();
+    // From here on these rows can be found.
+    tx::next_command();
     for Left { tables, root, .. } in left {
-        if !waiting::hand_over_within(&schema, &tables, root, LONGEST) {
+        let is_done = match is_prepared {
+            true => waiting::hand_over_own(&schema, &tables, root),
+            false => waiting::hand_over_within(&schema, &tables, root, LONGEST),
+        };
+        if !is_done {
             warn(
                 format!("queued observations are not counted for \"{}\"", plain_name(root)),
                 "They are of a table that has left it, and others are being absorbed.",

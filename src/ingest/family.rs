@@ -129,6 +129,9 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
         new.extend(links(*table, PARENT).iter().filter(|link| link.new).map(|link| link.child));
     }
     let tables = all(&new, PARENT);
+    if had_rows {
+        drop_left(schema, &tables);
+    }
     // Whether there is a trigger to hand on.
     let is_below_trigger = new.iter().any(|table| nearest(schema, *table).is_some());
     let mut unnoted = if had_rows { note_earlier(schema, &tables, is_below_trigger) } else { HashMap::new() };
@@ -146,6 +149,41 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
                 format!("rows already in \"{}\" are not observed", plain_name(table)),
                 reason,
                 "Rows inserted from now on are observed.",
+            );
+        }
+    }
+}
+
+/// Drops the indexes that tables have kept from an attached one which they had left, where an index of the table above observes them
+/// from now on: each row would be counted by both. Without that one they count nothing, and the doctor names them.
+fn drop_left(schema: &Schema, tables: &[pg_sys::Oid]) {
+    let observers = |table: &pg_sys::Oid| {
+        let is_here = citus::kept(*table).is_none() && citus::shard_of(*table).is_none();
+        let may_look = is_here && !is_left_alone(*table) && patience::lock(*table, pg_sys::AccessShareLock, PATIENCE);
+        if may_look { indexes::oids(*table) } else { Vec::new() }
+    };
+    let own = |table: &pg_sys::Oid| {
+        let (given, own): (Vec<_>, Vec<_>) = observers(table).into_iter().partition(|(_, is_inherited)| *is_inherited);
+        let own: Vec<pg_sys::Oid> = own.into_iter().map(|(index, _)| index).collect();
+        (!given.is_empty() && !own.is_empty()).then_some((*table, own))
+    };
+    let found: Vec<(pg_sys::Oid, Vec<pg_sys::Oid>)> = tables.iter().filter_map(own).collect();
+    if found.is_empty() {
+        return;
+    }
+    let (roots, away) = (source::roots(schema, tables), part::away(schema, tables));
+    for (table, own) in found {
+        let is_away = |table: &pg_sys::Oid| kind(*table) != pg_sys::RELKIND_RELATION || away.contains_key(table);
+        // Not one that is attached by itself, nor what the user makes beside the index of the table above.
+        if roots.get(&table).is_none_or(|root| tables.contains(root)) || !all(&[table], PARENT).iter().all(is_away) {
+            continue;
+        }
+        let done = attempt(table, || own.iter().for_each(|index| indexes::drop_quietly(*index)));
+        if let Err(reason) = done {
+            warn(
+                format!("\"{}\" is observed by two indexes, and its rows are counted twice", plain_name(table)),
+                &reason,
+                "It has kept one from an attached table that it had left: SELECT * FROM enrichment_doctor() says how it is dropped.",
             );
         }
     }

@@ -20,6 +20,7 @@ use crate::pg::errors::{not_ready, raise};
 use crate::pg::inherits;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
+use crate::pg::tx;
 
 /// The access method's name.
 pub const METHOD: &CStr = c"ip_observer";
@@ -286,6 +287,15 @@ pub fn drop(sql: &Sql, index: pg_sys::Oid) {
     if let Some(name) = relation_name(index) {
         sql.run(&format!("DROP INDEX {name}"), &[]);
     }
+}
+
+/// The same for the event trigger, below SQL: a DROP INDEX would run other event triggers, with a superuser's rights.
+pub fn drop_quietly(index: pg_sys::Oid) {
+    let object = pg_sys::ObjectAddress { classId: pg_sys::RelationRelationId, objectId: index, objectSubId: 0 };
+    let flags = pg_sys::PERFORM_DELETION_INTERNAL | pg_sys::PERFORM_DELETION_QUIETLY;
+    // SAFETY: an index that is there; nothing that depends on it is dropped along.
+    unsafe { pg_sys::performDeletion(&raw const object, pg_sys::DropBehavior::DROP_RESTRICT, flags as i32) };
+    tx::next_command();
 }
 
 /// Where the time of an event stands in a table.

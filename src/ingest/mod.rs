@@ -12,6 +12,7 @@
 //! | [`node_note`] | what the workers of a Citus cluster note of an attached table |
 //! | [`method`] | what observes a table: putting it on, taking it off |
 //! | [`attachable`] | whether a table can be attached like that |
+//! | [`generated`] | generated columns that a trigger cannot read everywhere |
 //! | [`family`] | partitions and children that come later |
 //! | [`departed`] | those that leave |
 //! | [`relatives`] | what the event trigger may do to either |
@@ -68,6 +69,7 @@ pub mod extract;
 pub mod family;
 pub mod forget;
 mod found;
+pub mod generated;
 pub mod group;
 mod indexes;
 mod install;

@@ -124,15 +124,8 @@ pub fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) -> i64 {
 pub fn hand_over(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) {
     // SAFETY: rows are changed after the scan, in copies. No other transaction takes them away meanwhile: see above.
     let handed = with_queue(schema, |relation| unsafe {
-        for tuple in rows_of(relation, tables, usize::MAX) {
-            let (mut column, mut value, mut is_null) = (source_column(), Datum::from(root), false);
-            let (desc, value) = ((*relation).rd_att, &raw mut value);
-            let handed = pg_sys::heap_modify_tuple_by_cols(tuple, desc, 1, &raw mut column, value, &raw mut is_null);
-            pg_sys::simple_heap_delete(relation, &raw mut (*tuple).t_self);
-            pg_sys::simple_heap_insert(relation, handed);
-            pg_sys::heap_freetuple(handed);
-            pg_sys::heap_freetuple(tuple);
-        }
+        let rows = rows_of(relation, tables, usize::MAX);
+        rows.into_iter().for_each(|tuple| replace_source(relation, tuple, root));
     });
     if handed == Err(Closed::Busy) {
         raise(
@@ -159,6 +152,39 @@ pub fn hand_over_within(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::O
     tx::next_command();
     hand_over(schema, tables, root);
     true
+}
+
+/// The same with the rows that this transaction has written, which nobody else takes away; for one that is prepared, and would keep
+/// those of others from being absorbed. False: others wait, or may.
+pub fn hand_over_own(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) -> bool {
+    // SAFETY: copies of the scan's own, which have their headers.
+    let handed = with_queue(schema, |relation| unsafe {
+        let is_own = |tuple: &pg_sys::HeapTuple| {
+            pg_sys::TransactionIdIsCurrentTransactionId((*(**tuple).t_data).t_choice.t_heap.t_xmin)
+        };
+        let (own, others): (Vec<pg_sys::HeapTuple>, Vec<pg_sys::HeapTuple>) =
+            rows_of(relation, tables, usize::MAX).into_iter().partition(is_own);
+        own.into_iter().for_each(|tuple| replace_source(relation, tuple, root));
+        others.is_empty()
+    });
+    handed.unwrap_or_else(|closed| closed == Closed::Missing)
+}
+
+/// Replaces a row of the queue by one that counts for `root`.
+///
+/// # Safety
+/// `relation` must be open and [`is_queue`], `tuple` a copy of its row which nobody else takes away.
+unsafe fn replace_source(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple, root: pg_sys::Oid) {
+    let (mut column, mut value, mut is_null) = (source_column(), Datum::from(root), false);
+    // SAFETY: see above.
+    unsafe {
+        let (desc, value) = ((*relation).rd_att, &raw mut value);
+        let handed = pg_sys::heap_modify_tuple_by_cols(tuple, desc, 1, &raw mut column, value, &raw mut is_null);
+        pg_sys::simple_heap_delete(relation, &raw mut (*tuple).t_self);
+        pg_sys::simple_heap_insert(relation, handed);
+        pg_sys::heap_freetuple(handed);
+        pg_sys::heap_freetuple(tuple);
+    }
 }
 
 /// Calls `f` with the queue, which is locked as an INSERT does.

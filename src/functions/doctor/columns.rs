@@ -11,6 +11,8 @@ use pgrx::pg_sys;
 
 use super::finding::{Finding, select};
 use crate::ingest::extract::{Extractor, Misfit};
+use crate::ingest::generated;
+use crate::ingest::generated::Unread;
 use crate::ingest::moment::Moment;
 use crate::ingest::only::{Only, Unfit};
 use crate::ingest::sensor::Sensor;
@@ -21,6 +23,7 @@ use crate::pg::encoding;
 use crate::pg::sql::Sql;
 
 /// An attached table, as `ip_source` and the catalog have it.
+#[derive(Clone)]
 struct Source {
     table: pg_sys::Oid,
     name: String,
@@ -41,12 +44,15 @@ struct Source {
     columns: Vec<Column>,
 }
 
+#[derive(Clone)]
 struct Column {
     name: String,
     kind: pg_sys::Oid,
     modifier: i32,
     /// It is generated when it is read: triggers find null there.
     is_virtual: bool,
+    /// It is generated, and stored.
+    is_stored: bool,
 }
 
 /// Why such a column is not observed.
@@ -68,7 +74,9 @@ struct Mended {
 /// The check `columns`.
 pub fn look(schema: &Schema) -> Vec<Finding> {
     // An index reads its columns whatever they are called now: the check of indexes names those that were renamed.
-    sources(schema).iter().filter(|source| !source.has_index).filter_map(|source| source.finding(schema)).collect()
+    let sources = sources(schema);
+    let missing = sources.iter().filter(|source| !source.has_index).filter_map(|source| source.finding(schema));
+    missing.chain(sources.iter().filter_map(|source| source.unread(schema))).collect()
 }
 
 /// For other checks: the tables that cannot be attached again as `ip_source` has them, and the statement that attaches each.
@@ -127,6 +135,7 @@ fn sources(schema: &Schema) -> Vec<Source> {
                 kind: kind.parse::<u32>().unwrap_or_default().into(),
                 modifier: modifier.parse().unwrap_or(-1),
                 is_virtual: generated == "v",
+                is_stored: generated == "s",
             });
             let source = Source {
                 table: found.get(row, 13).unwrap_or(pg_sys::InvalidOid),
@@ -306,6 +315,24 @@ impl Source {
         // A column's name may contain any character.
         let detail = enrich::text::clean(&detail, 4000).into_owned();
         Some(Finding::new("columns", "error", detail, Some(remedy)))
+    }
+
+    /// A generated column that the trigger cannot read of some rows: attaching refuses it, and a partition came later.
+    fn unread(&self, schema: &Schema) -> Option<Finding> {
+        let is_by_trigger = matches!(&self.method[..], "trigger" | "");
+        if !is_by_trigger || !self.columns.iter().any(|column| column.is_stored) {
+            return None;
+        }
+        let (only_where, sensor) = (self.only_where.as_deref(), self.sensor.as_deref());
+        let columns = generated::columns_read(&self.selectors, self.observed_at.as_ref(), only_where, sensor);
+        let Unread { column, partition } = generated::unread(&Sql::as_caller(), self.table, &columns)?;
+        let detail = format!(
+            "Rows that are routed to {partition} are shown to the trigger of {} before its generated column {column} is computed: they are observed without it.",
+            self.name
+        );
+        let by_index = Source { method: "index".to_owned(), ..self.clone() };
+        let remedy = by_index.mended(schema).call;
+        Some(Finding::new("columns", "error", enrich::text::clean(&detail, 4000).into_owned(), Some(remedy)))
     }
 
     /// How it can be observed with the columns that it has.

@@ -31,8 +31,8 @@ pub fn look(schema: &Schema, distributed: Argument, is_worker: Argument) -> Vec<
     let mut found = Vec::new();
     for of_table in observers.chunk_by(|one, other| one.table == other.table) {
         for (n, one) in of_table.iter().enumerate() {
-            // Those that a partition has by the table above go with that one's, which has a finding of its own.
-            for other in of_table[n + 1..].iter().filter(|other| one.above.is_none() || one.above != other.above) {
+            // Those that a partition has by the table above go with that one's, which have a finding of their own.
+            for other in of_table[n + 1..].iter().filter(|other| one.above.is_none() || other.above.is_none()) {
                 found.extend(one.counts_twice(other));
                 found.extend(one.is_called_alike(other));
             }
@@ -52,7 +52,13 @@ impl Observer {
             self.index, other.index
         );
         let place = self.place();
-        let remedy = format!("DROP INDEX {};  -- {place}or the other, or let one read what both do", other.index);
+        // One that belongs to an index of the table above cannot be dropped.
+        let [droppable, or] = match (self.above, other.above) {
+            (None, Some(_)) => [&self.index, ""],
+            (Some(_), None) => [&other.index, ""],
+            _ => [&other.index, "or the other, "],
+        };
+        let remedy = format!("DROP INDEX {droppable};  -- {place}{or}or let one read what both do");
         Some(Finding::new("observer indexes", "error", detail, remedy))
     }
 
