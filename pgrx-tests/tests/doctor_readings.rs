@@ -160,3 +160,32 @@ fn a_sensor_that_no_row_has_is_named_until_the_path_is_right() {
     patient.wait("SELECT observations FROM ip_source WHERE tbl = 'e'::regclass", "241");
     assert_eq!(patient.trouble(), [""; 0]);
 }
+
+/// No call makes such an index again: forgotten and attached by name, the table would lose its counts or its condition.
+#[test]
+fn what_an_index_made_by_hand_reads_is_not_to_be_attached_by_a_call() {
+    let patient = Patient::new();
+    for (table, definition) in [
+        ("expression", "((p->>'ip')) INCLUDE (h) WITH (sensor = 'h')"),
+        ("partial", "(a) INCLUDE (h) WITH (sensor = 'h') WHERE kind = 'login'"),
+    ] {
+        patient.sql(&format!(
+            "CREATE TABLE {table} (p jsonb, a text, kind text, h text); CREATE INDEX ON {table} USING ip_observer {definition};
+             INSERT INTO {table} SELECT jsonb_build_object('ip', '8.9.5.1'), '8.9.5.1', 'login' FROM generate_series(1, 200)"
+        ));
+        patient.wait(&format!("SELECT observations FROM ip_source WHERE tbl = '{table}'::regclass"), "200");
+        let remedy = format!(
+            "-- make the index that observes public.{table} anew: replace sensor by the column or JSON path that names it, or leave it out"
+        );
+        assert_eq!(patient.remedy("sensors"), remedy);
+        patient.sql(&format!("DROP TABLE {table}"));
+    }
+    patient.sql(
+        "CREATE TABLE silent (p jsonb); CREATE INDEX ON silent USING ip_observer ((p->>'ip')); INSERT INTO silent VALUES ('{}')",
+    );
+    patient.wait("SELECT rows_since_address FROM ip_source WHERE tbl = to_regclass('silent')", "1");
+    assert_eq!(
+        patient.remedy("addresses"),
+        "-- make the index that observes public.silent anew: replace these by the columns or JSON paths that hold addresses"
+    );
+}

@@ -99,3 +99,41 @@ fn the_doctor_compares_more_than_names() {
         "error: public.one and public.two read the same, each for itself: rows that both observe are counted twice.";
     assert!(said.iter().any(|said| said == twice), "{said:?}");
 }
+
+/// Of two that read the same, the one that reads no more than the other is to be dropped.
+#[test]
+fn the_doctor_drops_nothing_that_no_other_index_reads() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (src text, b inet, kind text)");
+    for (one, two, remedy) in [
+        ("(lower(src))", "(lower(src), b)", "DROP INDEX public.one;  -- or let one read what both do"),
+        ("(lower(src), b)", "(lower(src))", "DROP INDEX public.two;  -- or let one read what both do"),
+        (
+            "(src) INCLUDE (kind) WITH (only_where = 'kind = x')",
+            "(src) INCLUDE (kind) WITH (only_where = 'kind = y')",
+            "-- let one read what both do: CREATE INDEX ON public.e USING ip_observer (…), and drop public.one and public.two",
+        ),
+    ] {
+        db.sql(&format!(
+            "CREATE INDEX one ON e USING ip_observer {one}; CREATE INDEX two ON e USING ip_observer {two}"
+        ));
+        let said = "SELECT remedy FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND detail LIKE '%counted twice.'";
+        assert_eq!(db.lines(said), [remedy], "{one} {two}");
+        db.sql("DROP INDEX one, two; SELECT detach_ip_source('e')");
+    }
+}
+
+/// A partition that is attached by itself reads something else than the table above, and so do those below it.
+#[test]
+fn indexes_below_a_partition_that_is_attached_by_itself_are_its_own() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE r (k int, payload jsonb) PARTITION BY LIST (k); CREATE TABLE r2 PARTITION OF r FOR VALUES IN (2);
+         CREATE TABLE p (k int, payload jsonb) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF p DEFAULT;
+         SELECT attach_ip_source('r', '{payload->>a}', method => 'index'), attach_ip_source('p', '{payload->>b}', method => 'index')",
+    );
+    db.sql("ALTER TABLE r ATTACH PARTITION p FOR VALUES IN (1)");
+    db.sql("INSERT INTO r SELECT k, '{\"a\": \"3.135.4.1\", \"b\": \"3.135.4.2\"}' FROM generate_series(1, 2) k");
+    assert_eq!(db.counts(), ["3.135.4.1|1", "3.135.4.2|1"]);
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
+}

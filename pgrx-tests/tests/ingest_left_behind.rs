@@ -39,6 +39,36 @@ fn rows_of_the_transaction_that_detaches_their_partition_count_for_the_table_tha
 }
 
 #[test]
+fn rows_that_a_transaction_inserts_after_it_has_detached_their_partition_do_not_count_for_the_table() {
+    let partition = (
+        "CREATE TABLE e (id int, src inet) PARTITION BY LIST (id); CREATE TABLE e1 PARTITION OF e FOR VALUES IN (1)",
+        "ALTER TABLE e DETACH PARTITION e1",
+    );
+    let child = ("CREATE TABLE e (id int, src inet); CREATE TABLE e1 () INHERITS (e)", "ALTER TABLE e1 NO INHERIT e");
+    for (tables, leave) in [partition, child] {
+        for (begin, end) in
+            [("", "COMMIT"), ("SAVEPOINT s;", "COMMIT"), ("", "PREPARE TRANSACTION 'left'; COMMIT PREPARED 'left'")]
+        {
+            let db = Db::new();
+            let what = format!("{leave}, {begin} {end}");
+            let insert = "INSERT INTO e1 VALUES (1, '6.0.0.1'), (1, '6.0.0.1')";
+            db.sql(&format!("{tables}; SELECT attach_ip_source('e', '{{src}}')"));
+            let mut session = db.connect();
+            for statement in ["BEGIN", begin, insert, leave, insert].into_iter().chain(end.split("; ")) {
+                session.batch_execute(statement).unwrap_or_else(|error| panic!("{what}: {statement}: {error}"));
+            }
+            db.sql(insert);
+            assert_eq!(db.counts(), ["6.0.0.1|6"], "{what}");
+            assert_eq!(db.value("SELECT observations FROM ip_source WHERE tbl = 'e'::regclass"), "2", "{what}");
+            assert_eq!(db.value("SELECT forget_ip_source('e')"), "2", "{what}");
+            db.sql("SELECT attach_ip_source('e1', '{src}')");
+            db.sql("SELECT populate_ip_inventory('e1')");
+            assert_eq!(db.counts(), ["6.0.0.1|6"], "{what}");
+        }
+    }
+}
+
+#[test]
 fn a_partition_that_comes_back_is_observed_by_the_index_of_the_table_alone() {
     for sub in [false, true] {
         let db = Db::new();

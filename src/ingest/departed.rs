@@ -36,6 +36,8 @@ struct Left {
     subtransaction: pg_sys::SubTransactionId,
     tables: Vec<pg_sys::Oid>,
     root: pg_sys::Oid,
+    /// What this transaction had queued of them counts for that one: what it queues from then on does not.
+    is_own_done: bool,
 }
 
 thread_local! {
@@ -53,7 +55,10 @@ pub fn note(call: &Call) {
     ];
     if alters(call, &kinds) {
         let schema = Schema::of(*call);
-        let noted = tx::attempt(|| with_latest_snapshot(|| note_each(&schema, &made::departures())));
+        // What comes later is not of the table that they leave. Counts above a savepoint come into the queue at the end.
+        let is_handed_in = counted::hand_in();
+        tx::next_command();
+        let noted = tx::attempt(|| with_latest_snapshot(|| note_each(&schema, &made::departures(), is_handed_in)));
         if let Err(failure) = noted {
             complain("tables that have left an attached one could not be noted".to_owned(), &failure.message);
         }
@@ -61,7 +66,7 @@ pub fn note(call: &Call) {
 }
 
 /// Notes which rows of tables that have left an attached one are in no count, or are not observed any more.
-fn note_each(schema: &Schema, departures: &[Departure]) {
+fn note_each(schema: &Schema, departures: &[Departure], is_handed_in: bool) {
     for Departure { table, above } in departures {
         let Some(root) = source::root(schema, *above) else { continue };
         let is_by_row = install::ours(schema, *above).is_some_and(|found| found.reads == Reads::EachRow);
@@ -93,8 +98,9 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
             }));
         }
         register();
-        let left = tables.iter().copied().filter(|table| !is_below(*table)).collect();
-        let left = Left { subtransaction: session::subtransaction(), tables: left, root };
+        let left: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| !is_below(*table)).collect();
+        let is_own_done = is_handed_in && waiting::hand_over_own(schema, &left, root);
+        let left = Left { subtransaction: session::subtransaction(), tables: left, root, is_own_done };
         LEFT.with_borrow_mut(|all| all.push(left));
         for (leaf, reason) in failures {
             complain(format!("the rows of \"{}\" could not be noted", plain_name(leaf)), &reason);
@@ -112,7 +118,7 @@ fn register() {
 }
 
 /// What waits in the queue was observed for the table that they have left. At the commit, since nobody absorbs meanwhile; one that
-/// is prepared takes its own rows alone, for the same reason.
+/// is prepared leaves the rows of others, for the same reason.
 fn at_transaction(event: pg_sys::XactEvent::Type) {
     let is_prepared = event == pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE;
     if !is_prepared && event != pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
@@ -126,10 +132,13 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
     counted::hand_in();
     // From here on these rows can be found.
     tx::next_command();
-    for Left { tables, root, .. } in left {
+    for Left { tables, root, is_own_done, .. } in left {
         let is_done = match is_prepared {
-            true => waiting::hand_over_own(&schema, &tables, root),
-            false => waiting::hand_over_within(&schema, &tables, root, LONGEST),
+            true => {
+                (is_own_done || waiting::hand_over_own(&schema, &tables, root))
+                    && waiting::has_none_of_others(&schema, &tables)
+            }
+            false => waiting::hand_over_within(&schema, &tables, root, is_own_done, LONGEST),
         };
         if !is_done {
             warn(

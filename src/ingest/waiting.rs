@@ -122,12 +122,7 @@ pub fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) -> i64 {
 /// Lets rows of some tables count for `root`. Done below SQL, for the reason of [`drop_counts`]; the rows are there as the
 /// present command sees them.
 pub fn hand_over(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) {
-    // SAFETY: rows are changed after the scan, in copies. No other transaction takes them away meanwhile: see above.
-    let handed = with_queue(schema, |relation| unsafe {
-        let rows = rows_of(relation, tables, usize::MAX);
-        rows.into_iter().for_each(|tuple| replace_source(relation, tuple, root));
-    });
-    if handed == Err(Closed::Busy) {
+    if hand_over_rows(schema, tables, root, Whose::Anybodys) == Err(Closed::Busy) {
         raise(
             PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             "ip_observation is locked, and nothing was attached",
@@ -137,10 +132,18 @@ pub fn hand_over(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) {
     }
 }
 
-/// The same where any wait. The turn to absorb is waited for that long at most; false: it could not be had.
-pub fn hand_over_within(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid, longest: Duration) -> bool {
+/// The same where any wait; without those that this transaction has written, where `is_own_done`. The turn to absorb is waited for that
+/// long at most; false: it could not be had.
+pub fn hand_over_within(
+    schema: &Schema,
+    tables: &[pg_sys::Oid],
+    root: pg_sys::Oid,
+    is_own_done: bool,
+    longest: Duration,
+) -> bool {
+    let whose = if is_own_done { Whose::Others } else { Whose::Anybodys };
     // SAFETY: the copies are the scan's own.
-    let is_any = with_queue(schema, |relation| unsafe { !rows_of(relation, tables, 1).is_empty() });
+    let is_any = with_queue(schema, |relation| unsafe { !rows_of(relation, tables, whose, 1).is_empty() });
     match is_any {
         Ok(false) | Err(Closed::Missing) => return true,
         Err(Closed::Busy) => return false,
@@ -150,24 +153,37 @@ pub fn hand_over_within(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::O
         return false;
     }
     tx::next_command();
-    hand_over(schema, tables, root);
-    true
+    hand_over_rows(schema, tables, root, whose).is_ok()
 }
 
-/// The same with the rows that this transaction has written, which nobody else takes away; for one that is prepared, and would keep
-/// those of others from being absorbed. False: others wait, or may.
+/// The same with the rows that this transaction has written, which nobody else takes away. False: the queue cannot be had.
 pub fn hand_over_own(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) -> bool {
-    // SAFETY: copies of the scan's own, which have their headers.
-    let handed = with_queue(schema, |relation| unsafe {
-        let is_own = |tuple: &pg_sys::HeapTuple| {
-            pg_sys::TransactionIdIsCurrentTransactionId((*(**tuple).t_data).t_choice.t_heap.t_xmin)
-        };
-        let (own, others): (Vec<pg_sys::HeapTuple>, Vec<pg_sys::HeapTuple>) =
-            rows_of(relation, tables, usize::MAX).into_iter().partition(is_own);
-        own.into_iter().for_each(|tuple| replace_source(relation, tuple, root));
-        others.is_empty()
-    });
-    handed.unwrap_or_else(|closed| closed == Closed::Missing)
+    hand_over_rows(schema, tables, root, Whose::Own) != Err(Closed::Busy)
+}
+
+/// Whether no rows of some tables wait that others have written. False: there may be.
+pub fn has_none_of_others(schema: &Schema, tables: &[pg_sys::Oid]) -> bool {
+    // SAFETY: the copies are the scan's own.
+    let is_any = with_queue(schema, |relation| unsafe { !rows_of(relation, tables, Whose::Others, 1).is_empty() });
+    matches!(is_any, Ok(false) | Err(Closed::Missing))
+}
+
+/// No other transaction takes these rows away meanwhile.
+fn hand_over_rows(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid, whose: Whose) -> Result<(), Closed> {
+    // SAFETY: rows are changed after the scan, in copies.
+    with_queue(schema, |relation| unsafe {
+        let rows = rows_of(relation, tables, whose, usize::MAX);
+        rows.into_iter().for_each(|tuple| replace_source(relation, tuple, root));
+    })
+}
+
+/// Who has written rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Anybodys,
+    /// This transaction.
+    Own,
+    Others,
 }
 
 /// Replaces a row of the queue by one that counts for `root`.
@@ -212,7 +228,12 @@ fn with_queue<T>(schema: &Schema, f: impl FnOnce(pg_sys::Relation) -> T) -> Resu
 ///
 /// # Safety
 /// `relation` must be open, and [`is_queue`].
-unsafe fn rows_of(relation: pg_sys::Relation, tables: &[pg_sys::Oid], most: usize) -> Vec<pg_sys::HeapTuple> {
+unsafe fn rows_of(
+    relation: pg_sys::Relation,
+    tables: &[pg_sys::Oid],
+    whose: Whose,
+    most: usize,
+) -> Vec<pg_sys::HeapTuple> {
     let tables: HashSet<u32> = tables.iter().map(|table| table.to_u32()).collect();
     let mut found = Vec::new();
     // SAFETY: a heap scan under a registered snapshot; a row is copied before the scan moves on.
@@ -231,7 +252,11 @@ unsafe fn rows_of(relation: pg_sys::Relation, tables: &[pg_sys::Oid], most: usiz
                 break;
             }
             stored.read(tuple, desc);
-            if stored.source().is_some_and(|source| tables.contains(&source)) {
+            let is_meant = || {
+                let writer = (*(*tuple).t_data).t_choice.t_heap.t_xmin;
+                whose == Whose::Anybodys || pg_sys::TransactionIdIsCurrentTransactionId(writer) == (whose == Whose::Own)
+            };
+            if stored.source().is_some_and(|source| tables.contains(&source)) && is_meant() {
                 found.push(pg_sys::heap_copytuple(tuple));
             }
             pgrx::check_for_interrupts!();

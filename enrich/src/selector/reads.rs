@@ -90,6 +90,16 @@ impl Reads {
     pub fn overlaps(&self, other: &Reads) -> bool {
         self.addresses.iter().any(|address| other.addresses.contains(address))
     }
+
+    /// Whether this reads all that the other does, of every row that the other reads.
+    #[must_use]
+    pub fn includes(&self, other: &Reads) -> bool {
+        let is_kept = |own: &Option<String>, other: &Option<String>| other.is_none() || own == other;
+        other.addresses.iter().all(|address| self.addresses.contains(address))
+            && is_kept(&self.observed_at, &other.observed_at)
+            && is_kept(&self.sensor, &other.sensor)
+            && (self.only_where.is_none() || self.only_where == other.only_where)
+    }
 }
 
 /// The expressions in a list of PostgreSQL's nodes.
@@ -204,5 +214,26 @@ mod tests {
         assert!(!same([None, Some("kind = x"), None], [None, Some("art <> x"), None]));
         assert!(same([None, None, Some("p->>hp")], [None, None, Some("q->>hp")]));
         assert!(!same([None, None, Some("p->>hp")], [None; 3]));
+    }
+
+    #[test]
+    fn one_includes_another_whose_rows_and_values_it_reads_all() {
+        let columns = origins(&[("a", 1), ("b", 2), ("at", 3), ("kind", 4)], &[]);
+        let plain = reads(&columns, &["a"], [None; 3]);
+        let both = reads(&columns, &["b", "a"], [None; 3]);
+        let timed = reads(&columns, &["a"], [Some("at"), None, None]);
+        let [x, y] = ["kind = x", "kind = y"].map(|only| reads(&columns, &["a"], [None, Some(only), None]));
+        for (one, other, includes) in [
+            (&plain, &plain, true),
+            (&both, &plain, true),
+            (&plain, &both, false),
+            (&timed, &plain, true),
+            (&plain, &timed, false),
+            (&plain, &x, true),
+            (&x, &plain, false),
+            (&x, &y, false),
+        ] {
+            assert_eq!(one.includes(other), includes, "{one:?} {other:?}");
+        }
     }
 }

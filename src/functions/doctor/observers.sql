@@ -76,6 +76,8 @@ SELECT 'observer indexes', 'error',
 FROM observer o JOIN family f ON f.tbl = o.indrelid JOIN source s ON s.tbl = f.root AND s.method = 'index'
      LEFT JOIN reading r ON r.indrelid = o.indrelid
 WHERE o.indisvalid AND (f.tbl = f.root OR f.tbl NOT IN (SELECT other.tbl FROM source other))
+  -- For the nearest attached table.
+  AND NOT EXISTS (SELECT FROM family n JOIN family below ON below.root = f.root AND below.tbl = n.root WHERE n.tbl = f.tbl AND n.root <> f.root)
   AND (NOT o.selectors <@ s.ip_columns OR o.only_where IS DISTINCT FROM s.only_where OR o.sensor IS DISTINCT FROM s.sensor OR (o.observed_at IS NOT NULL) <> s.has_time
        OR NOT s.ip_columns <@ coalesce(r.columns, '{}'))
 GROUP BY s.tbl, s.name, s.attach, s.place

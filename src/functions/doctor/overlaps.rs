@@ -52,13 +52,17 @@ impl Observer {
             self.index, other.index
         );
         let place = self.place();
-        // One that belongs to an index of the table above cannot be dropped.
-        let [droppable, or] = match (self.above, other.above) {
-            (None, Some(_)) => [&self.index, ""],
-            (Some(_), None) => [&other.index, ""],
-            _ => [&other.index, "or the other, "],
+        // The one whose rows and values the other reads as well. One that belongs to an index of the table above cannot be dropped.
+        let droppable = [(other, self), (self, other)]
+            .into_iter()
+            .find(|(one, other)| one.above.is_none() && other.reads.includes(&one.reads));
+        let remedy = match droppable {
+            Some((one, _)) => format!("DROP INDEX {};  -- {place}or let one read what both do", one.index),
+            None => format!(
+                "-- {place}let one read what both do: CREATE INDEX ON {} USING ip_observer (\u{2026}), and drop {} and {}",
+                self.table_name, self.index, other.index
+            ),
         };
-        let remedy = format!("DROP INDEX {droppable};  -- {place}{or}or let one read what both do");
         Some(Finding::new("observer indexes", "error", detail, remedy))
     }
 

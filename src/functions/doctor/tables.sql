@@ -147,12 +147,18 @@ UNION ALL
 -- What should stand in rows, and does not.
 SELECT x.check_name, 'warning', x.detail,
        -- Where the inventory is distributed, nothing is taken back, and what was counted would be counted again.
-       format(CASE WHEN c.oid = ANY ($1) OR i.is_distributed AND s.observations > 0
+       format(CASE WHEN h.is_by_hand THEN '-- make the index that observes %2$s anew: %8$s'
+                   WHEN c.oid = ANY ($1) OR i.is_distributed AND s.observations > 0
                    THEN 'SELECT %1$s.detach_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s);  -- %6$s%8$s'
                    ELSE 'SELECT %1$s.%7$s(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s); SELECT %1$s.populate_ip_inventory(%2$L);  -- %8$s' END,
               '@extschema@', s.tbl::text, s.ip_columns, w.observed_at, w.further, CASE WHEN $3 AND c.oid = ANY ($1) THEN 'on the coordinator; ' END,
               CASE WHEN i.is_distributed THEN 'detach_ip_source' ELSE 'forget_ip_source' END, x.cure)
 FROM (SELECT coalesce(to_regclass('@extschema@.ip_inventory')::oid = ANY ($1), false) AS is_distributed) i CROSS JOIN @extschema@.ip_source s JOIN source w ON w.tbl = s.tbl JOIN pg_class c ON c.oid = s.tbl
+CROSS JOIN LATERAL (
+    -- No call makes such indexes, and one that takes them off would find nothing to attach the table by.
+    SELECT count(*) > 1 OR bool_or(x.indpred IS NOT NULL OR x.indexprs IS NOT NULL) AS is_by_hand
+    FROM pg_index x JOIN pg_class o ON o.oid = x.indexrelid JOIN pg_am a ON a.oid = o.relam
+    WHERE a.amname = 'ip_observer' AND x.indrelid = s.tbl) h
 CROSS JOIN LATERAL (
     SELECT 'addresses',
            format(CASE WHEN s.observations = 0 THEN '%s is attached, but none of its %s rows held an address%s.'
